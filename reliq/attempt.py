@@ -1,0 +1,83 @@
+"""What a running job can learn about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+
+from reliq.errors import NoAttempt
+
+
+class Attempt:
+    """One run of one job. Given by `current_attempt()`; valid while the job runs.
+
+    `jid` is the job's id, `name` its registered name, `queue` the queue it came from, `attempt` 1 on the first
+    run and one more after each failure, `identity` the process that runs it.
+    """
+
+    __slots__ = ("_ask_crashes", "_crashes", "_draw_fence", "_fence", "attempt", "identity", "jid", "name", "queue")
+
+    def __init__(
+        self,
+        *,
+        jid: str,
+        name: str,
+        queue: str,
+        attempt: int,
+        identity: str,
+        ask_crashes: Callable[[], int],
+        draw_fence: Callable[[], int],
+    ) -> None:
+        self.jid = jid
+        self.name = name
+        self.queue = queue
+        self.attempt = attempt
+        self.identity = identity
+        self._ask_crashes = ask_crashes
+        self._draw_fence = draw_fence
+        self._crashes: int | None = None
+        self._fence: int | None = None
+
+    @property
+    def crashes(self) -> int:
+        """How often the job was started in a process that then died, within the crash window.
+
+        Asked of Redis when first read. Raises StoreError.
+        """
+        if self._crashes is None:
+            self._crashes = self._ask_crashes()
+        return self._crashes
+
+    @property
+    def fence(self) -> int:
+        """A number that is larger than that of every attempt that drew one before.
+
+        Drawn from Redis when first read; the same for the rest of the attempt. Let what you write to refuse a
+        smaller number than it has seen (`... where fence < :fence`), and a run that was taken for dead can no
+        longer overwrite its successor. Raises JobInterrupted if this process was declared dead, StoreError if
+        Redis cannot be asked.
+        """
+        if self._fence is None:
+            self._fence = self._draw_fence()
+        return self._fence
+
+    def __repr__(self) -> str:
+        """Name the job and the run."""
+        return f"<Attempt {self.attempt} of {self.name} {self.jid} from {self.queue}>"
+
+
+_current: ContextVar[Attempt] = ContextVar("reliq_attempt")
+
+
+def current_attempt() -> Attempt:
+    """Return the attempt that runs in this thread or task. Raises NoAttempt outside of a job."""
+    try:
+        return _current.get()
+    except LookupError:
+        raise NoAttempt("there is no running job here; call current_attempt() inside a job") from None
+
+
+def enter(attempt: Attempt) -> Callable[[], None]:
+    """Make this the current attempt of the calling thread; the returned function takes it back."""
+    token = _current.set(attempt)
+    return lambda: _current.reset(token)

@@ -1,0 +1,339 @@
+"""The payload: a job as JSON text, in and out, in Sidekiq's own fields.
+
+Bytes that go back into Redis are edited as text (`with_fields`), never decoded and encoded again: a 300-digit
+integer or a float that another language wrote in its own way stays what it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from types import NoneType
+from typing import Any
+
+import attrs
+import orjson
+
+from reliq.errors import BadArguments, BadPayload, ConfigError, PayloadTooLarge
+
+MAX_PAYLOAD = 1024 * 1024
+"""Bytes of one payload, by default."""
+
+_LONG_NUMBER = re.compile(rb"\d{19}")
+_SPACE = re.compile(r"[ \t\r\n]*")
+_MAX_DEPTH = 200  # orjson goes no deeper than 254
+
+
+@attrs.frozen
+class Job:
+    """A payload that was read.
+
+    Times are epoch seconds, whatever unit the writer used. `retry_count` is None until the first failure,
+    0 after it. `retry` is None when the payload says nothing.
+    """
+
+    name: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    jid: str
+    queue: str | None
+    retry: bool | int | None
+    retry_count: int | None
+    created_at: float | None
+    enqueued_at: float | None
+
+
+def new_jid() -> str:
+    """Return a fresh job id: 24 hexadecimal characters."""
+    return secrets.token_hex(12)
+
+
+def check_queue(name: object) -> str:
+    """Return the queue name, or raise ConfigError: 1 to 128 printable characters, no braces."""
+    if not isinstance(name, str) or not 1 <= len(name) <= 128 or not name.isprintable():
+        raise ConfigError(f"queue name {_cut(repr(name))}: use 1 to 128 printable characters")
+    if "{" in name or "}" in name:
+        raise ConfigError(f"queue name {name!r}: braces are not allowed, they choose the slot on a Redis cluster")
+    return name
+
+
+def check_name(name: object) -> str:
+    """Return the job's name, or raise ConfigError: printable characters, at least one."""
+    if not isinstance(name, str) or not name or not name.isprintable() or len(name) > 500:
+        raise ConfigError(f"job name {_cut(repr(name))}: use 1 to 500 printable characters")
+    return name
+
+
+def check_retry(retry: bool | int) -> bool | int:
+    """Return the retry rule, or raise ConfigError: True, False, or a number of retries."""
+    if not isinstance(retry, bool) and not (isinstance(retry, int) and retry >= 0):
+        raise ConfigError(f"retry = {retry!r}; give True, False or a number of retries")
+    return retry
+
+
+def encode(
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    jid: str,
+    queue: str,
+    retry: bool | int,
+    now: float,
+    scheduled: bool = False,
+    max_payload: int = MAX_PAYLOAD,
+) -> bytes:
+    """Return the payload of a new job.
+
+    Raises BadArguments for what JSON cannot carry unchanged, PayloadTooLarge over `max_payload` bytes.
+    """
+    check_arguments(args, kwargs)
+    fields: dict[str, Any] = {"class": name, "args": list(args)}
+    if kwargs:
+        fields["kwargs"] = dict(kwargs)
+    fields |= {"jid": jid, "queue": queue, "retry": retry, "created_at": now}
+    if not scheduled:
+        fields["enqueued_at"] = now
+    try:
+        payload = orjson.dumps(fields)
+    except (orjson.JSONEncodeError, RecursionError) as error:
+        raise BadArguments(f"job {name}: {error}") from None
+    if len(payload) > max_payload:
+        raise PayloadTooLarge(
+            f"job {name}: the payload has {len(payload):,} bytes, the limit is {max_payload:,}; "
+            "store the data elsewhere and pass a reference"
+        )
+    return payload
+
+
+def check_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Raise BadArguments, naming the place, unless JSON carries every argument unchanged."""
+    for position, value in enumerate(args, 1):
+        _check_value(value, f"argument {position}", 0)
+    for key, value in kwargs.items():
+        _check_value(value, f"argument {_cut(key)}", 0)
+
+
+def _check_value(value: Any, place: str, depth: int) -> None:
+    # Exact types only: an enum or a subclass would arrive as something else than it was sent.
+    kind = type(value)
+    if kind in _PLAIN:
+        return
+    check = _CHECKS.get(kind)
+    if check is None:
+        raise BadArguments(f"{place}: {kind.__name__} is not JSON; pass a string, number, list, dict, bool or None")
+    if depth > _MAX_DEPTH:
+        raise BadArguments(f"{_cut(place)}: nested more than {_MAX_DEPTH} levels deep")
+    check(value, place, depth)
+
+
+def _check_integer(value: int, place: str, _: int) -> None:
+    if not -(2**63) <= value < 2**64:
+        raise BadArguments(f"{place}: the integer does not fit into 64 bits; pass it as a string")
+
+
+def _check_float(value: float, place: str, _: int) -> None:
+    if not math.isfinite(value):
+        raise BadArguments(f"{place}: {value} is not JSON; pass None or a string")
+
+
+def _check_list(value: Sequence[Any], place: str, depth: int) -> None:
+    for index, item in enumerate(value):
+        _check_value(item, f"{place}[{index}]", depth + 1)
+
+
+def _check_dict(value: dict[Any, Any], place: str, depth: int) -> None:
+    for key, item in value.items():
+        if type(key) is not str:
+            raise BadArguments(f"{place}: the key {_cut(repr(key))} is not a string, as JSON wants it")
+        _check_text(key, place, depth)
+        _check_value(item, f"{place}[{_cut(repr(key))}]", depth + 1)
+
+
+def _check_text(value: str, place: str, _: int) -> None:
+    if not _is_text(value):
+        raise BadArguments(f"{place}: a lone surrogate is not text; decode the string properly first")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _is_text(value: str) -> bool:
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+_PLAIN = frozenset({NoneType, bool})
+_CHECKS: dict[type, Callable[[Any, str, int], None]] = {
+    int: _check_integer,
+    float: _check_float,
+    str: _check_text,
+    list: _check_list,
+    tuple: _check_list,
+    dict: _check_dict,
+}
+
+
+def decode(payload: bytes) -> Job:
+    """Return the job that a payload carries.
+
+    Raises BadPayload, with a reason that an operator understands, for anything else.
+    """
+    data = _load(payload)
+    if not isinstance(data, dict):
+        raise BadPayload(f"the payload is a JSON {type(data).__name__}, not an object")
+    name, args, kwargs = data.get("class"), data.get("args", []), data.get("kwargs")
+    if not isinstance(name, str) or not name:
+        raise BadPayload("the payload has no `class`, so nothing says which job to run")
+    if not isinstance(args, list):
+        raise BadPayload(f"`args` is a {type(args).__name__}, not a list")
+    if kwargs is not None and not isinstance(kwargs, dict):
+        raise BadPayload(f"`kwargs` is a {type(kwargs).__name__}, not an object")
+    if not _is_text(name):
+        raise BadPayload("`class` holds half a character (a lone surrogate), so no job can have that name")
+    jid, queue, count = data.get("jid"), data.get("queue"), data.get("retry_count")
+    return Job(
+        name=name,
+        args=args,
+        kwargs=kwargs or {},
+        jid=jid if isinstance(jid, str) and jid and _is_text(jid) else anonymous_jid(payload),
+        queue=queue if isinstance(queue, str) else None,
+        retry=_retry_of(data.get("retry")),
+        retry_count=count if type(count) is int and 0 <= count < 2**31 else None,
+        created_at=_seconds(data.get("created_at")),
+        enqueued_at=_seconds(data.get("enqueued_at")),
+    )
+
+
+def jid_of(payload: bytes) -> str:
+    """Return the job id of a payload, or the stand-in that the scripts use for one that has none."""
+    try:
+        return decode(payload).jid
+    except BadPayload:
+        return anonymous_jid(payload)
+
+
+def anonymous_jid(payload: bytes) -> str:
+    """Return the stand-in for the id of a payload without a usable one: its SHA-1, as Lua's sha1hex gives it."""
+    return hashlib.sha1(payload, usedforsecurity=False).hexdigest()
+
+
+def _load(payload: bytes) -> Any:
+    if _LONG_NUMBER.search(payload) is None:
+        try:
+            return orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            pass  # the slow reader knows more numbers, and says better what is wrong
+    # orjson turns integers beyond 64 bits into floats; the standard library keeps them whole.
+    try:
+        return json.loads(payload.decode(), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise BadPayload(f"the payload is not UTF-8 at byte {error.start}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadPayload(f"the payload is not JSON: {error}") from None
+
+
+def _refuse_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not a JSON value")
+
+
+def _retry_of(value: object) -> bool | int | None:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int) and value >= 0:
+        return value
+    return None
+
+
+def _seconds(value: object) -> float | None:
+    # Sidekiq 8 writes integer milliseconds, 6 and 7 float seconds.
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float):
+        return value
+    return value / 1000.0 if isinstance(value, int) and abs(value) < 2**63 else None
+
+
+# -- editing a payload as text ------------------------------------------------------------------------------------
+
+_scanner = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_refuse_constant)
+
+
+def members(payload: bytes) -> dict[str, str]:
+    """Return each top-level member of a JSON object as the text it was written in.
+
+    Bytes that are no UTF-8 are kept as surrogate escapes. Of a key that comes twice the last one counts, as in
+    every common reader. Raises BadPayload if the text is no JSON object.
+    """
+    return {key: value for key, (_, value) in _scan(payload).items()}
+
+
+def with_fields(payload: bytes, fields: Mapping[str, object]) -> bytes:
+    """Return the payload with these top-level fields set; the text of all others, keys too, stays as it was.
+
+    Raises BadPayload if the text is no JSON object.
+    """
+    texts = _scan(payload)
+    for key, value in fields.items():
+        texts[key] = orjson.dumps(key).decode(), orjson.dumps(value).decode()
+    body = ",".join(f"{key}:{value}" for key, value in texts.values())
+    return f"{{{body}}}".encode("utf-8", "surrogateescape")
+
+
+def _scan(payload: bytes) -> dict[str, tuple[str, str]]:
+    text = payload.decode("utf-8", "surrogateescape")
+    try:
+        return _scan_text(text)
+    except (ValueError, IndexError, RecursionError, StopIteration) as error:
+        raise BadPayload(f"the payload is not a JSON object: {error}") from None
+
+
+def _scan_text(text: str) -> dict[str, tuple[str, str]]:
+    """Return the texts of each member's key and value, by the key."""
+    found: dict[str, tuple[str, str]] = {}
+    at = _skip(text, 0)
+    if text[at] != "{":
+        raise ValueError("no opening brace")
+    at = _skip(text, at + 1)
+    while text[at] != "}":
+        if text[at] != '"':
+            raise ValueError(f"no key at character {at}")
+        begin = at
+        key, at = _scanner.raw_decode(text, begin)
+        key_text = text[begin:at]
+        at = _skip(text, at)
+        if text[at] != ":":
+            raise ValueError(f"no colon at character {at}")
+        start = _skip(text, at + 1)
+        _, end = _scanner.raw_decode(text, start)
+        found[key] = key_text, text[start:end]
+        at = _skip(text, end)
+        if text[at] == ",":
+            at = _skip(text, at + 1)
+            if text[at] == "}":
+                raise ValueError(f"a comma before the end at character {at}")
+        elif text[at] != "}":
+            raise ValueError(f"no comma at character {at}")
+    if _skip(text, at + 1) != len(text):
+        raise ValueError("text after the end")
+    return found
+
+
+def _skip(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return at if match is None else match.end()
+
+
+def text_of(value: str) -> str:
+    """Return the text with whatever UTF-8 cannot carry replaced, so that it can be stored."""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()

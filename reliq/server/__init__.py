@@ -1,0 +1,1 @@
+"""Everything that runs: the supervisor, the worker processes, and the duties of recovery."""

@@ -1,0 +1,1 @@
+"""Running jobs: an attempt, and the threads that make it."""

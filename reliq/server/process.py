@@ -1,0 +1,395 @@
+"""The worker process: one loop that settles, claims and starts jobs.
+
+Nothing in here runs a job: threads do, and ring the loop when they are done. The loop waits for whatever comes
+first: a job that ended, a doorbell, a word from the supervisor, or the next thing that is due.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from multiprocessing.connection import Connection
+
+import attrs
+
+from reliq.app import Reliq
+from reliq.backoff import reconnect_delay
+from reliq.clock import SystemClock
+from reliq.config import Config
+from reliq.errors import JobInterrupted, OldServer, StoreError
+from reliq.outcome import Bury, Drop, Release, Retry, where
+from reliq.server.board import Board
+from reliq.server.ears import Ears
+from reliq.server.executor.run import Run
+from reliq.server.executor.threads import Threads
+from reliq.server.fetching import fetch_of
+from reliq.server.heartbeat import Heartbeat, Patient, hostname
+from reliq.server.role import Role
+from reliq.server.view import work_of
+from reliq.store.claims import Claim, Condemned, Ending, release_all
+from reliq.store.connection import check_server
+from reliq.store.opening import Store
+from reliq.store.probe import Probe
+from reliq.store.processes import Processes, new_identity
+
+PATIENCE = 0.05
+"""Seconds that a claimed job waits for a slot before it is released for others."""
+
+TICK = 0.5
+"""Seconds between two passes of the loop, at the most."""
+
+_log = logging.getLogger("reliq.worker")
+
+
+class Worker:
+    """The loop. `run` returns when the process has left the fleet, or could not and is to be killed."""
+
+    def __init__(self, app: Reliq, config: Config, role: Role, pipe: Connection, board: Board) -> None:
+        self._config = config
+        self._role = role
+        self._board = board
+        self._clock = SystemClock()
+        self._store = Store(config)
+        self._queues = role.queues
+        self._ears = Ears(pipe)
+        self._probe = Probe(self._store)
+        self._threads = Threads(role.concurrency, app.handlers, self._probe, self._ears.wake)
+        self._waiting: deque[Claim] = deque()
+        self._waiting_since = 0.0
+        self._endings: list[Ending] = []
+        # Interrupted jobs, until all have unwound: then they go back together, in their old order.
+        self._parked: list[Ending] = []
+        self._marks: dict[int, int | None] = {}  # id of an ending -> its record on the board
+        self._epoch = 0
+        self._mute = False  # told to be quiet, or to stop
+        self._quiet_asked = False  # and has not answered yet
+        self._stop_at: float | None = None
+        self._kill_at: float | None = None
+        self._fenced = False  # condemned while stopping: nothing can be settled any more
+        self._over = False
+        self._asked = False  # told to stop by a signal of its own
+        self._own_heart: Heartbeat | None = None
+        self._broken: StoreError | None = None
+        self._failures = 0
+        self._retry_at = 0.0
+        self._shown_at = 0.0
+        self._shown = False
+        self._begin_identity()
+
+    def _begin_identity(self) -> None:
+        self._identity = new_identity(hostname(), os.getpid())
+        self._board.renew(self._epoch)
+        self._fetch = fetch_of(self._role, self._store, self._identity, self._clock)
+        self._processes = Processes(self._store, self._fetch.link)
+        self._entry = self._role.entry(self._identity, hostname(), os.getpid(), self._clock.wall())
+        self._announced = False
+
+    # -- the loop
+
+    def run(self) -> None:
+        """Work until told to stop. Raises OldServer, before any job ran."""
+        while not self._over:
+            try:
+                self._pass()
+            except Condemned:
+                self._condemned()
+            except StoreError as error:
+                if isinstance(error, OldServer) and not self._announced:
+                    raise  # time will not mend it
+                self._trouble_is(error)
+        self._close()
+
+    def _pass(self) -> None:
+        self._listen(self._pause())
+        for run, ending in self._threads.collect():
+            self._ended(run, ending)
+        now = self._clock.mono()
+        self._threads.expire(now)
+        if self._asked:
+            self._asked = False
+            self._stop(self._role.worker.timeout)
+        if self._stop_at is not None:
+            self._go_down(now)
+        if self._broken is not None or not self._announced:
+            if now >= self._retry_at and not self._fenced:
+                self._mend()
+            return
+        if self._fenced:
+            self._endings.clear()
+            return
+        if self._board.fenced(self._epoch):
+            raise Condemned(self._identity)
+        if self._fetch.suspicious:
+            self._recover()
+            self._announce()
+        self._start()
+        self._turn()
+        self._ring_off_or_on()
+        self._show(now)
+
+    def _held(self) -> int:
+        return self._threads.busy + len(self._waiting) + len(self._endings) + len(self._parked)
+
+    def _standing(self) -> bool:
+        """Whether the last confirmed beat is young enough to start something new."""
+        return self._clock.boot() - self._board.standing(self._epoch) < self._config.ttl / 2
+
+    def _capacity(self) -> int:
+        if self._mute or not self._standing():
+            return 0
+        return max(0, self._threads.free - len(self._waiting))
+
+    # -- listening
+
+    def _pause(self) -> float:
+        """Seconds until something is due by itself."""
+        now = self._clock.mono()
+        if self._fenced:
+            return TICK  # nothing is due any more but the end of what runs
+        if self._broken is not None or not self._announced:
+            return max(0.0, min(TICK, self._retry_at - now))
+        if self._endings or (self._waiting and self._threads.free and self._standing()):
+            return 0.0
+        until = now + min(TICK, self._config.beat)
+        if self._waiting:
+            until = min(until, self._waiting_since + PATIENCE)
+        look = self._fetch.next_look()
+        if look is not None and self._capacity() > 0:
+            until = min(until, look)
+        for due in (self._threads.expire(now), self._stop_at, self._kill_at):
+            if due is not None and due > now:
+                until = min(until, due)
+        return max(0.0, until - now)
+
+    def _listen(self, pause: float) -> None:
+        self._board.count(self._threads.busy, self._held())
+        if self._quiet_asked and self._announced and not self._broken and not self._fetch.sockets():
+            # Only now does what the board says hold: no doorbell can bring another job.
+            self._quiet_asked = False
+            self._ears.say("quiet")
+        heard = self._ears.listen([] if self._broken else self._fetch.sockets(), pause)
+        for word, *more in heard.words:
+            if word == "quiet":
+                self._mute = self._quiet_asked = True
+            elif word == "stop":
+                self._stop(more[0])
+        if heard.orphaned:
+            self._orphaned()
+        for bell in heard.rung:
+            claim = self._fetch.ring(bell)
+            if claim is not None:
+                self._take([claim])
+
+    def _orphaned(self) -> None:
+        """The supervisor is gone: beat for oneself, finish, and leave."""
+        _log.warning("the supervisor is gone: this process finishes its jobs and leaves")
+        self._own_heart = Heartbeat(self._store, self._clock, lambda *_: None)
+        self._own_heart.add(Patient(self._entry, self._epoch, self._board, {}))
+        self._own_heart.start()
+        self._stop(self._role.worker.timeout)
+
+    # -- jobs
+
+    def _take(self, claims: list[Claim]) -> None:
+        if claims and not self._waiting:
+            self._waiting_since = self._clock.mono()
+        self._waiting.extend(claims)
+        self._start()
+
+    def _start(self) -> None:
+        if not self._waiting:
+            return
+        if self._mute:
+            self._release_waiting()
+            return
+        if not self._standing():
+            return
+        while self._waiting and self._threads.free > 0:
+            claim = self._waiting.popleft()
+            self._threads.submit(Run(claim, self._queues[claim.place], self._board.start))
+        if self._waiting and self._clock.mono() - self._waiting_since > PATIENCE:
+            self._release_waiting()
+
+    def _release_waiting(self) -> None:
+        self._endings += release_all(list(self._waiting))
+        self._waiting.clear()
+
+    def _ended(self, run: Run, ending: Ending) -> None:
+        if ending.claim.identity != self._identity:
+            _log.warning("%s ended, but its process had been declared dead: it runs again elsewhere", ending.jid)
+            self._board.clear(run.mark)
+            return
+        if isinstance(ending.outcome, Retry | Bury | Drop):
+            _report(run, ending.jid, ending.outcome)
+        interrupted = self._kill_at is not None and isinstance(ending.outcome, Release)
+        (self._parked if interrupted else self._endings).append(ending)
+        self._marks[id(ending)] = run.mark
+
+    def _turn(self) -> None:
+        capacity = self._capacity()
+        look = self._fetch.next_look() if capacity > 0 else None
+        if not self._endings and (look is None or look > self._clock.mono()):
+            return
+        endings = self._endings
+        claims = self._fetch.exchange(endings, capacity)
+        self._endings = []
+        self._unmark(endings)
+        self._take(claims)
+
+    def _unmark(self, endings: list[Ending]) -> None:
+        for ending in endings:
+            self._board.clear(self._marks.pop(id(ending), None))
+
+    def _ring_off_or_on(self) -> None:
+        if self._capacity() > 0:
+            self._fetch.rest()
+        elif self._fetch.sockets():
+            self._take(self._fetch.quiet())
+
+    # -- trouble
+
+    def _trouble_is(self, error: StoreError) -> None:
+        self._failures += 1
+        if self._broken is None:
+            _log.warning("%s; trying again", error)
+        if not self._announced:
+            self._ears.say("unreachable", str(error))
+        self._broken = error
+        self._retry_at = self._clock.mono() + reconnect_delay(self._failures, self._config.longest_backoff)
+
+    def _mend(self) -> None:
+        """Connect anew, find out what became of the last turn, and say who one is."""
+        if self._announced:
+            self._recover()
+        self._announce()
+        if self._broken is not None:
+            _log.info("Redis answers again")
+        self._broken, self._failures = None, 0
+
+    def _recover(self) -> None:
+        adopted, left, gone = self._fetch.recover(self._endings, list(self._waiting))
+        kept = {id(ending) for ending in left}
+        self._unmark([ending for ending in self._endings if id(ending) not in kept])
+        self._endings = left
+        for claim in gone:
+            self._waiting.remove(claim)
+            _log.warning("a claimed job is no longer held: Redis lost it, or somebody else has it")
+        self._take(adopted)
+
+    def _announce(self) -> None:
+        self._fetch.connect()
+        self._entry = attrs.evolve(
+            self._entry,
+            run_id=check_server(self._fetch.link),
+            clients=self._fetch.clients(),
+            stopping=self._stop_at is not None,
+        )
+        sent = self._clock.boot()
+        self._processes.register(self._entry)
+        self._board.stand(self._epoch, sent)
+        self._announced = True
+        self._ears.say("ready", self._epoch, self._entry)
+
+    def _condemned(self) -> None:
+        """Declared dead while alive: what runs ends for nothing, and a new identity begins."""
+        _log.warning(
+            "%s was declared dead (it could not beat for too long): its %d jobs run again elsewhere",
+            self._identity,
+            self._threads.busy,
+        )
+        self._waiting.clear()
+        self._unmark(self._endings + self._parked)
+        self._endings, self._parked = [], []
+        self._fetch.close()
+        if self._stop_at is not None:
+            self._fenced = True
+            return
+        self._epoch += 1
+        self._begin_identity()
+        self._retry_at = 0.0
+
+    # -- leaving
+
+    def _stop(self, timeout: float) -> None:
+        """Quiet now; interrupt what still runs after `timeout` seconds."""
+        now = self._clock.mono()
+        self._mute = True
+        self._stop_at = now + timeout if self._stop_at is None else min(self._stop_at, now + timeout)
+        if self._announced and self._broken is None and not self._fenced:
+            # Before anything else: a SIGKILL from here on is no crash of the jobs.
+            self._announce()
+
+    def _go_down(self, now: float) -> None:
+        if self._parked and self._threads.busy == 0:
+            self._endings += self._parked
+            self._parked = []
+        if self._held() == 0:
+            if self._fenced or not self._announced:
+                self._over = True
+            elif self._broken is None:
+                self._leave()
+            return
+        if self._stop_at is not None and now >= self._stop_at:
+            if self._kill_at is None:
+                self._kill_at = now + self._role.worker.grace
+                _log.warning("the grace time is over: interrupting %d jobs", self._threads.busy)
+            self._threads.interrupt(JobInterrupted)
+            if now >= self._kill_at and self._threads.busy and not self._endings:
+                self._stuck()
+
+    def _stuck(self) -> None:
+        # Its threads do not unwind, so their jobs may not be handed back by a process that still runs them.
+        if self._own_heart is not None:
+            _log.error("%d jobs did not stop: exiting without them", self._threads.busy)
+            os._exit(1)
+        self._ears.say("stuck", self._threads.busy)
+
+    def _leave(self) -> None:
+        """End the doorbells, hand back what they brought, make sure that nothing is held, and go."""
+        self._take(self._fetch.quiet())
+        if self._endings:
+            self._fetch.exchange(self._endings, 0)
+            self._endings = []
+        self._recover()
+        if self._held() == 0 and not self._processes.leave(self._identity, self._queues):
+            self._over = True
+
+    def _close(self) -> None:
+        self._ears.say("left")
+        self._threads.stop(1.0)
+        if self._own_heart is not None:
+            self._own_heart.stop()
+            self._own_heart.join()
+        self._fetch.close()
+        self._probe.close()
+        self._store.close()
+        self._ears.close()
+
+    # -- what others see
+
+    def _show(self, now: float) -> None:
+        if now - self._shown_at < self._config.beat:
+            return
+        self._shown_at = now
+        runs = [run for run in self._threads.runs() if run.thread is not None]
+        if not runs and not self._shown:
+            return
+        self._processes.show_work(self._identity, work_of(runs))
+        self._shown = bool(runs)
+
+    def ask_to_stop(self) -> None:
+        """Stop as if the supervisor had asked for it; may be called from a signal handler."""
+        self._asked = True
+        self._ears.wake()
+
+    def stacks(self) -> str:
+        """Return what all threads and tasks do, as text."""
+        return self._threads.stacks()
+
+
+def _report(run: Run, jid: str, outcome: Retry | Bury | Drop) -> None:
+    name = run.job.name if run.job else "unreadable job"
+    fate = {Retry: "is retried", Bury: "is buried", Drop: "is dropped"}[type(outcome)]
+    trace = where(run.error) if run.error is not None else ""
+    _log.warning("%s %s failed and %s: %s\n%s", name, jid, fate, outcome.error, trace)

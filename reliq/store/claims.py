@@ -1,0 +1,226 @@
+"""The worker's side: turns, doorbells, and what a process holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from reliq.errors import Refused, StoreError
+from reliq.outcome import Bury, Done, Drop, Outcome, Release, Retry
+from reliq.store.connection import Link
+from reliq.store.keys import Key
+from reliq.store.opening import Store
+from reliq.store.scripts import Arg
+
+CLAIM_BYTES = 1024 * 1024
+"""The most that one turn claims."""
+
+
+class Condemned(Exception):
+    """The identity has been declared dead; it may not claim or settle any more."""
+
+
+@attrs.frozen(slots=True)
+class Claim:
+    """A job that a process holds: its bytes, its queue's place in the order, who claimed it, and when.
+
+    `claimed` is on the monotonic clock; it only serves to put several claims into their old order.
+    """
+
+    payload: bytes
+    place: int
+    identity: str
+    claimed: float = attrs.field(factory=time.monotonic, eq=False)
+
+
+@attrs.frozen(slots=True)
+class Ending:
+    """A claim and how it ended."""
+
+    claim: Claim
+    outcome: Outcome
+    jid: str
+
+
+@attrs.frozen
+class Turned:
+    """What a turn did.
+
+    `refused` are the endings that removed nothing: somebody else owns the job. `emptied` are the places that
+    were seen empty, `paused` those passed over, `held` the lengths of the private lists by place.
+    """
+
+    refused: list[Ending]
+    claims: list[Claim]
+    emptied: list[int]
+    paused: set[int]
+    held: list[int]
+    trimmed: int
+
+
+class Holding:
+    """The places of one identity: from which lists it claims, and into which.
+
+    A place is an index into `queues`. For a worker of the quarantine the sources are the quarantine lists;
+    everything else is the same.
+    """
+
+    def __init__(self, store: Store, identity: str, queues: Sequence[str], *, quarantine: bool = False) -> None:
+        self.store = store
+        self.identity = identity
+        self.queues = tuple(queues)
+        keys = store.keys
+        source = keys.quarantine if quarantine else keys.queue
+        self.public: tuple[Key, ...] = tuple(source(name) for name in queues)
+        self.private: tuple[Key, ...] = tuple(keys.private(identity, name) for name in queues)
+        self.number = 0
+
+    def turn(self, link: Link, endings: Sequence[Ending], order: Sequence[int], capacity: int, now: float) -> Turned:
+        """Settle `endings`, then claim up to `capacity` jobs from the places in `order`.
+
+        Sent once, under the next number. Raises Condemned, and StoreError when it is not known or not
+        certain that it was applied: then `reconcile` must follow. `now` is epoch seconds.
+        """
+        self.number += 1
+        keys, config = self.store.keys, self.store.config
+        endings = sorted(endings, key=_settle_order)
+        reply = self.store.scripts(link).turn(
+            heartbeat=keys.heartbeat(self.identity),
+            turn=keys.turn(self.identity),
+            crashes=keys.crashes,
+            paused=keys.paused,
+            retry=keys.retry,
+            dead=keys.dead,
+            processed=keys.stat("processed"),
+            processed_today=keys.stat("processed", now),
+            failed=keys.stat("failed"),
+            failed_today=keys.stat("failed", now),
+            trimmed=keys.stat("trimmed"),
+            public=self.public,
+            private=self.private,
+            number=self.number,
+            capacity=capacity,
+            max_bytes=CLAIM_BYTES,
+            now=now,
+            dead_before=now - config.dead_for,
+            dead_limit=config.dead_limit,
+            order_count=len(order),
+            ack_count=sum(type(ending.outcome) is Done for ending in endings),
+            rest=[*(place + 1 for place in order), *(self.queues[place] for place in order), *_settles(endings)],
+        )
+        if reply[0] == b"fenced":
+            raise Condemned(self.identity)
+        if reply[0] == b"stale":
+            raise StoreError(f"turn {self.number} was refused, {reply[1]} was the last one")
+        return self._turned(reply, endings, order)
+
+    def _turned(self, reply: list[Any], endings: Sequence[Ending], order: Sequence[int]) -> Turned:
+        _, refused, claims, emptied, paused, held, _, trimmed = reply
+        skipped = {index - 1 for index in paused}
+        return Turned(
+            refused=[endings[position - 1] for position in refused],
+            claims=[
+                Claim(payload, index - 1, self.identity)
+                for index, payload in zip(claims[::2], claims[1::2], strict=True)
+            ],
+            emptied=[place for place in order[:emptied] if place not in skipped],
+            paused=skipped,
+            held=held,
+            trimmed=trimmed,
+        )
+
+    def reconcile(self, link: Link) -> tuple[int, list[list[bytes]]]:
+        """Shut out every turn sent so far; return the last applied number and the private lists, newest first.
+
+        Raises Condemned.
+        """
+        self.number += 1
+        keys = self.store.keys
+        reply = self.store.scripts(link).reconcile(
+            heartbeat=keys.heartbeat(self.identity),
+            turn=keys.turn(self.identity),
+            private=self.private,
+            number=self.number,
+        )
+        if reply[0] == b"fenced":
+            raise Condemned(self.identity)
+        return int(reply[1]), reply[2]
+
+
+def release_all(claims: Sequence[Claim]) -> list[Ending]:
+    """Return the endings that hand these claims back."""
+    return [Ending(claim, Release(), "") for claim in claims]
+
+
+def _settle_order(ending: Ending) -> tuple[int, float]:
+    """Acks first, as the script wants them; releases last, the newest claim first, so that the oldest lies foremost."""
+    if isinstance(ending.outcome, Release):
+        return 2, -ending.claim.claimed
+    return (0 if type(ending.outcome) is Done else 1), 0.0
+
+
+def _settles(endings: Sequence[Ending]) -> list[Arg]:
+    rest: list[Arg] = []
+    for ending in endings:
+        claim, outcome = ending.claim, ending.outcome
+        match outcome:
+            case Done():
+                rest += (claim.place + 1, claim.payload, ending.jid)
+            case Retry():
+                rest += ("retry", claim.place + 1, claim.payload, outcome.payload, repr(outcome.at), ending.jid)
+            case Bury():
+                rest += ("bury", claim.place + 1, claim.payload, outcome.payload, "", ending.jid)
+            case Drop():
+                rest += ("drop", claim.place + 1, claim.payload, "", "", ending.jid)
+            case Release():
+                rest += ("release", claim.place + 1, claim.payload, "", "", ending.jid)
+    return rest
+
+
+class Doorbell:
+    """One BLMOVE that waits in the server for the next job of one place."""
+
+    def __init__(self, holding: Holding, place: int) -> None:
+        self.holding = holding
+        self.place = place
+        self.link = holding.store.link(f"doorbell {place}")
+
+    def arm(self) -> None:
+        """Send the BLMOVE. Its reply makes `fileno` readable."""
+        self.link.identify()
+        block = self.holding.store.config.block
+        holding = self.holding
+        self.link.send("BLMOVE", holding.public[self.place], holding.private[self.place], "RIGHT", "LEFT", block)
+
+    def fileno(self) -> int:
+        """Return the socket to wait on."""
+        return self.link.fileno()
+
+    @property
+    def generation(self) -> int:
+        """The number of the connection: a new one may have the old one's descriptor."""
+        return self.link.generation
+
+    def answer(self) -> Claim | None:
+        """Read the reply: a claim, or None when the time ran out or the doorbell was ended."""
+        try:
+            payload = self.link.receive()
+        except Refused as refusal:
+            if refusal.code == "UNBLOCKED":
+                return None
+            raise
+        return None if payload is None else Claim(payload, self.place, self.holding.identity)
+
+    def end(self, link: Link) -> bool:
+        """Ask the server, over another link, to end the wait; True unless that is refused.
+
+        The reply still has to be read: the job may have come first.
+        """
+        try:
+            link.call("CLIENT", "UNBLOCK", self.link.client_id or 0, "TIMEOUT")
+        except Refused:
+            return False
+        return True

@@ -1,0 +1,105 @@
+"""A job that kills its process: a few times, then never again; and its neighbours, who are not to blame."""
+
+import pytest
+
+from tests.support.eventually import eventually
+from tests.support.fleet import Fleet
+
+LIMIT = 3
+
+
+def test_a_killer_runs_three_times_and_then_lies_in_dead_with_the_reason(fleet: Fleet) -> None:
+    fleet.start(processes=2, concurrency=4)
+    neighbours = [fleet.enqueue("slow", 0.1, n) for n in range(30)]
+    killer = fleet.enqueue("crash")
+    neighbours += [fleet.enqueue("slow", 0.1, n) for n in range(30)]
+    eventually(lambda: fleet.jids("dead") == [killer], 20, "the killer is buried")
+    fleet.done(neighbours, 20)
+    fleet.drained()
+
+    runs = fleet.ledger.started(killer)
+    assert [run.crashes for run in runs] == [0, 1, 2]
+    assert {run.attempt for run in runs} == {1}, "a crash is no failed attempt"
+    assert len({run.pid for run in runs}) == LIMIT
+    dead_pids = {run.pid for run in runs}
+    assert fleet.ledger.unexplained(lambda run: run.pid in dead_pids) == []
+
+    [payload] = fleet.payloads("dead")
+    assert payload["error_class"] == "Crashed"
+    assert "was killed by SIGKILL" in payload["error_message"]
+    assert f"crash {LIMIT} within 72 h" in payload["error_message"]
+    assert "retry_count" not in payload
+    assert (payload["class"], payload["args"], payload["queue"]) == ("crash", [], "default")
+    assert fleet.client.hlen("crashes") == 0, "the neighbours' successes and the burial have cleared the records"
+    assert fleet.client.zcard("retry") == 0
+
+
+def test_the_third_run_is_alone_in_a_process_of_its_own(fleet: Fleet) -> None:
+    pod = fleet.start(processes=1, concurrency=4)
+    jid = fleet.enqueue("crash_times", 2)
+    fleet.started(jid, times=3)
+    fleet.done([jid])
+    others = [fleet.enqueue("gated", "end", n) for n in range(4)]
+    for one in others:
+        fleet.started(one)
+    third = fleet.ledger.started(jid)[2]
+    assert third.crashes == 2
+    assert {event.jid for event in fleet.ledger.events() if event.pid == third.pid} == {jid}
+    fleet.open("end")
+    fleet.done(others)
+    eventually(lambda: third.pid not in pod.workers(), 10, "the process of the quarantine ends when it is empty")
+    fleet.drained()
+    assert fleet.client.hlen("crashes") == 0, "success clears the record"
+    assert fleet.client.exists("dead", "retry") == 0
+    assert fleet.stat("processed") == 5
+
+
+def test_a_quarantine_does_not_block_its_queue(fleet: Fleet) -> None:
+    fleet.start(concurrency=1)
+    killers = [fleet.enqueue("crash_times", 2, n) for n in range(2)]
+    fleet.done(killers, 20)
+    third = [fleet.ledger.started(jid)[2] for jid in killers]
+    ends = [fleet.ledger.finished(jid)[0] for jid in killers]
+    assert third[1].at >= ends[0].at or third[0].at >= ends[1].at, "one at a time"
+    fleet.drained()
+
+
+@pytest.mark.parametrize("name", ["leave", "crash"])
+def test_however_it_ends_its_process_it_is_counted(fleet: Fleet, name: str) -> None:
+    fleet.start()
+    jid = fleet.enqueue(name)
+    eventually(lambda: fleet.jids("dead") == [jid], 20)
+    assert len(fleet.ledger.started(jid)) == LIMIT
+    cause = "exited with code 0" if name == "leave" else "was killed by SIGKILL"
+    assert cause in fleet.payloads("dead")[0]["error_message"]
+
+
+def test_a_killer_that_comes_back_from_the_dead_has_a_clean_record(fleet: Fleet) -> None:
+    fleet.start()
+    jid = fleet.enqueue("crash")
+    eventually(lambda: fleet.jids("dead") == [jid], 20)
+    [payload] = fleet.members("dead")
+    fleet.client.delete("dead")
+    fleet.push(payload)
+    eventually(lambda: fleet.jids("dead") == [jid], 20)
+    assert len(fleet.ledger.started(jid)) == 2 * LIMIT
+
+
+def test_crashes_of_a_whole_pod_count_too(fleet: Fleet) -> None:
+    """Here nobody saw the start in shared memory: what the dead process last showed must do."""
+    heir = fleet.start(queues=["other"])
+    jid = fleet.enqueue("gated", "never")
+    for count in range(2):
+        pod = fleet.start()
+        fleet.started(jid, times=count + 1)
+        eventually(lambda: jid in str(fleet.work()), 5, "what runs is shown")
+        pod.kill()
+        eventually(lambda: fleet.held() == 0, 10)
+    heir.kill()
+    assert fleet.jids("quarantine:default") == [jid]
+    assert fleet.client.hget("crashes", jid) is not None
+    fleet.open("never")
+    fleet.start()
+    fleet.done([jid])
+    assert fleet.ledger.started(jid)[-1].crashes == 2
+    fleet.drained()

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import attrs
 
-from chaos.records import Audit, Effect, FaultRecord, PodEvent, Run, Sent
+from chaos.records import Audit, Effect, FaultRecord, Final, PodEvent, Run, Sent, Settings
 
 SCHEMA = """
 create table if not exists facts (name text primary key, value text not null);
@@ -32,8 +32,9 @@ create table if not exists effects (
     number integer primary key, run text not null, token integer not null, fence integer, at real not null,
     accepted integer not null);
 create table if not exists faults (
-    number integer primary key, name text not null, target text not null, at real not null, ended_at real,
-    pids text not null, in_flight integer not null, observed integer not null, detail text not null);
+    number integer primary key, name text not null, target text not null, harm text not null, at real not null,
+    ended_at real, pids text not null, outage integer not null, in_flight integer not null, observed integer not null,
+    detail text not null);
 create table if not exists pods (pod text not null, what text not null, at real not null, detail text not null);
 create table if not exists audits (
     started_at real not null, ended_at real not null, homes text not null, doubled text not null,
@@ -100,6 +101,14 @@ class Ledger:
             row[name] = json.dumps(row[name])
         self.write([_insert("audits", row)])
 
+    def say_settings(self, settings: Settings) -> None:
+        """Note how the run was set up."""
+        self.say("settings", attrs.asdict(settings))
+
+    def say_final(self, final: Final) -> None:
+        """Note what was measured at the end."""
+        self.say("final", attrs.asdict(final))
+
     # -- reading
 
     def fact(self, name: str, default: Any = None) -> Any:
@@ -110,6 +119,21 @@ class Ledger:
     def facts(self) -> dict[str, Any]:
         """All facts."""
         return {name: json.loads(value) for name, value in self.rows("select name, value from facts")}
+
+    def settings(self) -> Settings:
+        """How the run was set up. Raises KeyError if it never began."""
+        fields = self.facts()["settings"]
+        return Settings(**fields | {"armed": tuple(fields["armed"])})
+
+    def final(self) -> Final | None:
+        """What was measured at the end; None if the run did not get there."""
+        fields = self.fact("final")
+        if fields is None:
+            return None
+        for name in ("homes", "changed"):
+            fields[name] = {int(token): value for token, value in fields[name].items()}
+        fields["descriptors"] = {int(pid): tuple(pair) for pid, pair in fields["descriptors"].items()}
+        return Final(**fields | {"connections": tuple(fields["connections"]), "idle": tuple(fields["idle"])})
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """What a query answers."""
@@ -136,6 +160,7 @@ class Ledger:
                 **row
                 | {
                     "pids": tuple(json.loads(row["pids"])),
+                    "outage": bool(row["outage"]),
                     "observed": bool(row["observed"]),
                     "detail": json.loads(row["detail"]),
                 }

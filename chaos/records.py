@@ -17,6 +17,15 @@ Answer = Literal["acked", "refused", "unknown"]
 Outcome = Literal["done", "failed", "interrupted"]
 """How a run ended by its own word: it returned, it raised, it was told to stop. A run that was killed says nothing."""
 
+Harm = Literal["none", "dead", "held", "undone"]
+"""What a fault may do to a run, and thus which second run it explains.
+
+`none`: nothing; a run that follows it needs another cause (a lost reply, a restart of Redis that keeps everything).
+`dead`: its processes ended at `at`: what they ran, and what they had finished and not settled, runs again.
+`held`: its processes could not reach Redis, or stood still, from `at` to `ended_at`: they may have been declared dead.
+`undone`: Redis lost writes that it had acknowledged; anything may be lost or run again.
+"""
+
 Expected = Literal["done", "buried", "any"]
 """What must become of a job: it is done; it ends in the dead set (a killer, one out of retries); either."""
 
@@ -83,27 +92,36 @@ class Effect:
 
 @attrs.frozen(kw_only=True)
 class FaultRecord:
-    """One fault. `ended_at` None: a fault of one moment (a kill), else when it was taken back.
-
-    `pids` are the processes that it ended or held up; empty for one that hits Redis or every connection.
-    `in_flight` counts the runs that were open when it struck. `observed`: nobody armed it, it was seen (the machine
-    stood still, a killer job killed its process).
-    """
+    """One fault. `ended_at` None: a fault of one moment (a kill), else when it was taken back."""
 
     number: int
     name: str
+    """Its name in chaos.faults, as `kill-child`."""
     target: str
+    """The pod's name, `redis`, or what else it struck."""
+    harm: Harm
     at: float
     ended_at: float | None = None
     pids: tuple[int, ...] = ()
+    """The processes that it ended or held up: for a broken connection, those of the pod behind it. Empty for a fault of
+    Redis, which strikes all."""
+    outage: bool = False
+    """Whether Redis was of no use to anybody from `at` to `ended_at`."""
     in_flight: int = 0
+    """How many runs were open when it struck."""
     observed: bool = False
+    """Nobody armed it, it was seen: the machine stood still, a killer job killed its process."""
     detail: dict[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
 class PodEvent:
-    """A moment in a pod's life: `start`, `ready`, `prestop`, `term`, `end` (with its exit code), `members` (with pids)."""
+    """A moment in a pod's life.
+
+    `start`; `members` whenever its processes change (detail: pids, all of them; children, the worker processes);
+    `ready`, its workers have registered; `prestop` and `term`, when it was told; `kill`, its grace was over; `end`
+    (detail: code).
+    """
 
     pod: str
     """NAME-INCARNATION, as `pod-1-3`: unique for each start."""
@@ -127,3 +145,60 @@ class Audit:
     doubled: dict[int, list[str]] = attrs.field(factory=dict)
     missing: list[int] = attrs.field(factory=list)
     changed: dict[int, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Final:
+    """What was measured when the faults had stopped, and again when nothing was left to do."""
+
+    faults_ended_at: float
+    drained_at: float | None
+    """When nothing waited and nothing was held any more; None if that did not come within `drain_within`."""
+    drain_within: float
+    left: dict[str, int]
+    """Jobs that were still there at the end, by kind of home; without those that belong there (buried, retries that
+    wait for a name that nobody knows)."""
+    homes: dict[int, list[str]]
+    """Token to its homes at the end, as `dead`, `retry`, `queue:default`."""
+    changed: dict[int, str]
+    """Tokens whose arguments are no longer the bytes that were sent, and how."""
+    processed: int
+    failed: int
+    trimmed: int
+    status: dict[str, Any]
+    """What `reliq status --json` says."""
+    strange_keys: list[str]
+    """Keys that the key table does not describe, and what is wrong with each."""
+    connections: tuple[int, int]
+    """How many clients Redis had before the pods came and after they went."""
+    processes: list[str]
+    """What still ran after all pods had ended."""
+    descriptors: dict[int, tuple[int, int]]
+    """Open files of each process of the last healthy pod: when it had nothing to do yet, and at the end."""
+    idle: tuple[float, float]
+    """Commands per second that Redis gets from one idle pod: before the first job, after the last."""
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """How a run was set up: what the bounds follow from. Times are seconds."""
+
+    scenario: str
+    seed: int
+    minutes: float
+    jobs: int
+    pods: int
+    processes: int
+    concurrency: int
+    beat: float
+    ttl: float
+    confirm: float
+    crash_limit: int
+    durability: Literal["always", "everysec", "none"]
+    """Of Redis: its appendfsync, or no append-only file."""
+    client_list: bool
+    """Whether the pods may ask for CLIENT LIST; if not, only the TTL tells a death."""
+    armed: tuple[str, ...]
+    """Names of the faults that this run must see fire."""
+    revision: str
+    """Of the code under test."""

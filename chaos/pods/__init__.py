@@ -1,0 +1,1 @@
+"""Where the pods of a run live: on this machine, or on a cluster."""

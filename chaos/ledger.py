@@ -85,6 +85,16 @@ class Ledger:
         """Note jobs before they are sent, or again when their answer is known: the later word replaces the earlier."""
         self.write([_insert("sent", attrs.asdict(job), replace=True) for job in jobs])
 
+    def add_all(self, sent: Iterable[Sent], runs: Iterable[Run], effects: Iterable[Effect]) -> None:
+        """Note what jobs said; the later word of a run replaces the earlier."""
+        self.write(
+            [
+                *(_insert("sent", attrs.asdict(job), replace=True) for job in sent),
+                *(_insert("runs", attrs.asdict(run), replace=True) for run in runs),
+                *(_insert("effects", attrs.asdict(effect)) for effect in effects),
+            ]
+        )
+
     def add_fault(self, fault: FaultRecord) -> None:
         """Note a fault, or note it again with its end."""
         row = attrs.asdict(fault) | {"pids": json.dumps(fault.pids), "detail": json.dumps(fault.detail)}

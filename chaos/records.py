@@ -92,7 +92,10 @@ class Effect:
 
 @attrs.frozen(kw_only=True)
 class FaultRecord:
-    """One fault. `ended_at` None: a fault of one moment (a kill), else when it was taken back."""
+    """One fault. `ended_at` is when it was taken back; None while it holds.
+
+    Of one that ends processes it is when they were known to be dead: they died between `at` and `ended_at`.
+    """
 
     number: int
     name: str
@@ -177,6 +180,8 @@ class Final:
     """Open files of each process of the last healthy pod: when it had nothing to do yet, and at the end."""
     idle: tuple[float, float]
     """Commands per second that Redis gets from one idle pod: before the first job, after the last."""
+    walk: int = 0
+    """Identities that the reapers looked after at the end: each is looked at now and then, which is traffic."""
 
 
 @attrs.frozen(kw_only=True)
@@ -202,3 +207,6 @@ class Settings:
     """Names of the faults that this run must see fire."""
     revision: str
     """Of the code under test."""
+    stop: float | None = None
+    """From SIGTERM until a supervisor may kill a process whose jobs do not unwind: its timeout and grace together.
+    None: not known, and then such an end explains nothing."""

@@ -2,10 +2,12 @@
 -- KEYS: beats
 -- ARGV: late_ms, most
 -- Returns: identity, milliseconds since its last beat, ...; the oldest first
--- Twice: it only reads
+-- Twice: it changes nothing
 local beats = KEYS[1]
 local late_ms, most = tonumber(ARGV[1]), ARGV[2]
 
+-- A write, if an idle one: whoever may not write gets no answer, since nobody could beat there, either.
+redis.call('PERSIST', beats)
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local found = redis.call(

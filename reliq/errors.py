@@ -23,6 +23,11 @@ The docstring of a class says when it is raised; the message says what to do.
 from __future__ import annotations
 
 
+_PASSING = frozenset(
+    {"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "MISCONF"}
+)
+
+
 class ReliqError(Exception):
     """The root of all errors that reliq raises on purpose."""
 
@@ -76,6 +81,11 @@ class Refused(StoreError):
     def __init__(self, message: str, code: str = "ERR") -> None:
         super().__init__(message)
         self.code = code
+
+    @property
+    def passes(self) -> bool:
+        """Whether the server refuses everybody for a while: a restart, a fail-over, a full disk, a slow script."""
+        return self.code in _PASSING
 
 
 class OldServer(Refused):

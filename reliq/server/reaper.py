@@ -74,10 +74,15 @@ class Reaper(Service):
         self._recovery.link.close()
 
     def _alone(self, identity: str, step: Callable[[], None]) -> None:
-        """Do one step for one identity: what Redis refuses there must not stop the recovery of the others."""
+        """Do one step for one identity: what Redis refuses there must not stop the recovery of the others.
+
+        What it refuses everybody is an outage, and ends the time of answers.
+        """
         try:
             step()
         except Refused as refusal:
+            if refusal.passes:
+                raise
             _log.error("recovery of %s: %s", identity, refusal)
 
     def _look(self, identity: str, late: float) -> None:

@@ -20,9 +20,6 @@ BATCH_BYTES = 1024 * 1024
 MARK_MS = 15 * 60 * 1000
 """How long a producer's last call number is remembered: far longer than any resend goes on (60 s)."""
 
-_PASSING = {"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "MISCONF"}
-"""Refusals that a restart, a fail-over or a slow script causes, and that pass."""
-
 
 class Sender:
     """One connection of one producer. Its calls are numbered; it serves one call at a time.
@@ -146,7 +143,7 @@ class Queue:
 
 
 def _passes(error: BaseException) -> bool:
-    return isinstance(error, Unreachable) or (isinstance(error, Refused) and error.code in _PASSING)
+    return isinstance(error, Unreachable) or (isinstance(error, Refused) and error.passes)
 
 
 def batches(payloads: Iterable[bytes]) -> Iterator[list[bytes]]:

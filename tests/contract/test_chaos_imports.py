@@ -17,7 +17,13 @@ def test_chaos_imports_public_names_only(path: Path) -> None:
     wrong = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            wrong += [alias.name for alias in node.names if alias.name.split(".")[0] in {"reliq", "tests"}]
+            wrong += [
+                alias.name
+                for alias in node.names
+                if alias.name == "tests" or alias.name.startswith(("reliq.", "tests."))
+            ]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "reliq":
+            wrong += [node.attr] if node.attr not in reliq.__all__ else []
         elif isinstance(node, ast.ImportFrom):
             room = (node.module or "").split(".")[0]
             if room == "tests" or (room == "reliq" and node.module != "reliq"):

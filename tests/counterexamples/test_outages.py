@@ -267,6 +267,35 @@ def test_3_an_error_in_between_ends_the_time_of_answers(
         assert not condemned(redis_client, seat.identity)
 
 
+def test_17_a_server_that_refuses_writes_gives_no_answers(fresh_server: FreshServer) -> None:
+    """Case 17: Redis is read-only for a while: reads are answered, no beat is taken, all connections are given up.
+
+    When it takes writes again, whoever looks first must not take that for two missed beats of a dead process.
+    """
+    server = fresh_server()
+    seat = Seat(server.url).register()
+    clock = HandClock()
+    with seats(seat), server.client() as client, reaping(server.url, clock) as reaper:
+        push(client, payload())
+        seat.claim()
+        reaper.tick()
+        clock.now += 60.0
+        age_beat(client, seat.identity, 1.0)
+        client.replicaof("127.0.0.1", 1)  # nobody answers there: it stays as it is, and refuses writes
+        with pytest.raises(Refused):
+            seat.beat()
+        seat.fetch.close()
+        clock.now += 2.0
+        with pytest.raises(Refused):
+            reaper.tick()
+        client.replicaof("NO", "ONE")
+        clock.now += 0.1
+        reaper.tick()
+        assert not condemned(client, seat.identity)
+        seat.beat()
+        assert client.llen(seat.private()) == 1
+
+
 def test_3_one_connection_that_is_left_stops_the_shortcut(server: Server, redis_client: redis.Redis) -> None:
     """Case 3: a beat that is late is no death while a connection is there."""
     clock = HandClock()

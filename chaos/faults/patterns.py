@@ -1,0 +1,68 @@
+"""Faults in company: several pods, in an order that hurts."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from chaos.faults.base import Fault
+from chaos.pods.base import Pod
+from chaos.proxy import Command, Proxy
+from chaos.stage import Stage
+
+
+def swizzle(stage: Stage) -> bool:
+    """Cut pods off one by one, and let them back in another order."""
+    pods = stage.ready()
+    if len(pods) < 2:
+        return False
+    down = stage.rng.sample(pods, stage.rng.randint(2, len(pods)))
+    step = stage.dead_after / 3
+    back = stage.rng.sample(range(len(down)), len(down))
+    for place, pod in enumerate(down):
+        stage.later(step * place, partial(_cut_off, stage, pod, step * (len(down) - place + 1 + back[place])))
+    return True
+
+
+def _cut_off(stage: Stage, pod: Pod, seconds: float) -> None:
+    door = stage.door(pod)
+    door.freeze()
+    stage.hold("swizzle", pod.name, "held", seconds, door.thaw, pids=pod.members(), cut=True)
+
+
+def cascade(stage: Stage) -> bool:
+    """Kill a pod, then whoever begins to bring its jobs back, then whoever does that for those."""
+    ready = stage.ready()
+    if len(ready) < 4:
+        return False
+    first, *others = stage.rng.sample(ready, len(ready))
+    doors = [stage.door(pod) for pod in others]
+    names = doors[0].scripts
+    # Two snares over different doors, so that the second waits for the heirs of the first.
+    half = len(doors) // 2
+    for some in (doors[:half], doors[half:]):
+        stage.snare("cascade", some, lambda sent: names.name(sent) == "reap", "after", "pod", within=12.0)
+    with stage.killing("cascade", first.name, kind="pod") as pids:
+        pids.extend(first.kill_all())
+    return True
+
+
+def synchronised(stage: Stage) -> bool:
+    """One worker process of every pod dies at the same command: the next turn that each sends."""
+    ready = stage.ready()
+    if len(ready) < 2:
+        return False
+    for pod in ready:
+        door = stage.door(pod)
+        stage.snare("synchronised", [door], partial(_is_turn, door), "after", "process")
+    return True
+
+
+def _is_turn(door: Proxy, sent: Command) -> bool:
+    return door.scripts.name(sent) == "turn"
+
+
+FAULTS = (
+    Fault("swizzle", swizzle.__doc__ or "", swizzle, proxied=True),
+    Fault("cascade", cascade.__doc__ or "", cascade, frozenset({"kill-all"}), proxied=True),
+    Fault("synchronised", synchronised.__doc__ or "", synchronised, proxied=True),
+)

@@ -64,6 +64,7 @@ class Stage:
     redis_held: bool = False
     """Whether a fault of Redis is in force: one at a time, each says what it alone does."""
     fired: dict[str, int] = attrs.field(factory=dict)
+    """How often each fault has struck while jobs ran."""
     _due: list[Due] = attrs.field(factory=list)
     _snares: list[Snare] = attrs.field(factory=list)
     _number: int = 0
@@ -119,10 +120,11 @@ class Stage:
         **detail: Any,
     ) -> FaultRecord:
         """Write a fault down; from any thread."""
+        in_flight = len(self.collector.open_runs()) if in_flight is None else in_flight
         with self._lock:
             self._number += 1
             number = self._number
-            if not observed:
+            if in_flight and not observed:
                 self.fired[name] = self.fired.get(name, 0) + 1
         record = FaultRecord(
             number=number,
@@ -133,7 +135,7 @@ class Stage:
             ended_at=ended_at,
             pids=pids,
             outage=outage,
-            in_flight=len(self.collector.open_runs()) if in_flight is None else in_flight,
+            in_flight=in_flight,
             observed=observed,
             detail=detail,
         )

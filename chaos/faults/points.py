@@ -7,6 +7,7 @@ from functools import partial
 from typing import Literal
 
 from chaos.faults.base import Fault
+from chaos.pods.local import LocalPod
 from chaos.proxy import Command, Match, Proxy
 from chaos.stage import Stage
 
@@ -57,16 +58,17 @@ def _at(
 
 
 def in_release(stage: Stage) -> bool:
-    """While a pod that is told to stop hands back what it could not finish."""
+    """While a pod that is told to stop at once hands back what it could not finish."""
     pod = stage.busy(spare=1)
-    if pod is None:
+    if not isinstance(pod, LocalPod):
         return False
     door = stage.door(pod)
     turn = _called(door, "turn")
     release = b"release"
     snared = "kill-in-release"
-    stage.snare(snared, [door], lambda sent: turn(sent) and settles(sent, release), "after", "process", within=12.0)
-    pod.delete(30.0)
+    stage.snare(snared, [door], lambda sent: turn(sent) and settles(sent, release), "after", "process", within=6.0)
+    pod.hurry()
+    stage.later(0.2, pod.hurry)
     return True
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import secrets
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import click
@@ -20,8 +22,10 @@ from chaos.mutants.catalogue import MUTANTS, PLAYS, Mutant
 from chaos.mutants.hunt import Catch, by_name, hunt
 from chaos.oracle import judge
 from chaos.pods.local import ROOT
+from chaos.points import WAYS
+from chaos.points import points as every_point
 from chaos.report import write
-from chaos.report.terminal import progress, show
+from chaos.report.terminal import Progress, progress, show
 from chaos.scenarios import SCENARIOS, Scenario
 from chaos.verdict import Verdict
 
@@ -34,31 +38,56 @@ def cli() -> None:
 
 
 def play(scenario: Scenario, options: Options, console: Console, directory: Path) -> Verdict:
-    """Play one run with a progress bar; judge it, and write its report into the directory."""
-    with progress(console, options.minutes) as bar:
+    """Play one run with a progress bar; judge it, and write its report into the directory. Errors: ClickException."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if (directory / "ledger.sqlite").exists():
+        raise click.ClickException(f"{directory} holds a run already; name another one with --directory")
+    console.print(f"{scenario.name}, seed {options.seed}, in {directory}", highlight=False)
+    try:
+        with progress(console, options.minutes) as bar, Run(scenario, options, directory, partial(_shown, bar)) as one:
+            one.play()
+    except StageError as error:
+        raise click.ClickException(str(error)) from None
+    return told(directory, console)
 
-        def shown(phase: str, run: Run) -> None:
-            bar.update(
-                phase=phase,
-                sent=run.producer.sent,
-                done=run.collector.done(),
-                faults=sum(run.stage.fired.values()),
-                pods=len(run.stage.ready()),
-            )
 
-        with Run(scenario, options, directory, shown) as run:
-            run.play()
+def _shown(bar: Progress, phase: str, one: Run) -> None:
+    bar.update(
+        phase=phase,
+        sent=one.producer.sent,
+        done=one.collector.done(),
+        faults=one.stage.count,
+        pods=len(one.stage.ready()),
+    )
+
+
+def told(directory: Path, console: Console) -> Verdict:
+    """Judge a run, show what came of it, and write its report. Errors: ClickException."""
+    if not (directory / "ledger.sqlite").exists():
+        raise click.ClickException(f"{directory} holds no run: its ledger.sqlite is missing")
     with Ledger(directory / "ledger.sqlite", read_only=True) as ledger:
         verdict = judge(ledger)
         show(ledger, verdict, console)
         page = write(ledger, verdict, directory)
-    console.print(f"report: {page}")
+    console.print(f"report: {page}", highlight=False)
     return verdict
+
+
+def _seed(given: int | None) -> int:
+    return secrets.randbelow(2**31) if given is None else given
+
+
+def _place(name: str, seed: int) -> Path:
+    return RUNS / f"{name}-{seed}-{int(time.time())}"
+
+
+_seed_option = click.option("--seed", type=int, help="Where the dice begin; drawn and printed if not given.")
+_run_argument = click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
 
 
 @cli.command()
 @click.argument("name", metavar="SCENARIO", type=click.Choice(sorted(SCENARIOS)))
-@click.option("--seed", type=int, help="Where the dice begin; drawn and printed if not given.")
+@_seed_option
 @click.option("--minutes", type=click.FloatRange(min=0.05), default=1.0, show_default=True)
 @click.option("--jobs", type=click.IntRange(min=1), help="How many jobs; by default the scenario's rate says.")
 @click.option("--pods", type=click.IntRange(min=1, max=64))
@@ -67,16 +96,79 @@ def run(  # noqa: PLR0917 - click passes them by name
     name: str, seed: int | None, minutes: float, jobs: int | None, pods: int | None, directory: Path | None
 ) -> None:
     """Play a scenario. Exit code 0: it counts, and nothing was found."""
-    seed = secrets.randbelow(2**31) if seed is None else seed
-    console = Console()
-    place = directory or RUNS / f"{name}-{seed}-{int(time.time())}"
-    place.mkdir(parents=True, exist_ok=True)
-    console.print(f"{name}, seed {seed}, in {place}")
-    try:
-        verdict = play(SCENARIOS[name], Options(seed=seed, minutes=minutes, jobs=jobs, pods=pods), console, place)
-    except StageError as error:
-        raise click.ClickException(str(error)) from None
+    seed = _seed(seed)
+    options = Options(seed=seed, minutes=minutes, jobs=jobs, pods=pods)
+    verdict = play(SCENARIOS[name], options, Console(), directory or _place(name, seed))
     sys.exit(0 if verdict.ok else 1)
+
+
+@cli.command()
+@_run_argument
+def report(run_directory: Path) -> None:
+    """Judge the run in the directory RUN anew, and write its report anew."""
+    sys.exit(0 if told(run_directory, Console()).ok else 1)
+
+
+@cli.command()
+@_run_argument
+@click.option("--directory", type=click.Path(file_okay=False, path_type=Path), help="Where the new run's files go.")
+def replay(run_directory: Path, directory: Path | None) -> None:
+    """Play the run in the directory RUN again: the same dice, and each fault at the same time.
+
+    What the processes make of it is up to the machine, so a race may take several replays to show again.
+    """
+    if not (run_directory / "ledger.sqlite").exists():
+        raise click.ClickException(f"{run_directory} holds no run: its ledger.sqlite is missing")
+    with Ledger(run_directory / "ledger.sqlite", read_only=True) as ledger:
+        settings = ledger.settings()
+        plan = tuple((float(at), str(name)) for at, name in ledger.fact("plan", []))
+    options = Options(seed=settings.seed, minutes=settings.minutes, jobs=settings.jobs, pods=settings.pods, plan=plan)
+    scenario = {**PLAYS, **SCENARIOS}[settings.scenario]
+    verdict = play(scenario, options, Console(), directory or _place(f"{scenario.name}-replay", settings.seed))
+    sys.exit(0 if verdict.ok else 1)
+
+
+@cli.command()
+@click.argument("names", nargs=-1, metavar="[PATH]...")
+def points(names: tuple[str, ...]) -> None:
+    """Crash at every single command of a job's life, in real processes. Exit code 0: nothing was wrong at any."""
+    unknown = set(names) - {way.name for way in WAYS}
+    if unknown:
+        raise click.UsageError(f"there is no path {min(unknown)}; there are {', '.join(way.name for way in WAYS)}")
+    sys.exit(0 if crashed(names, Console()) else 1)
+
+
+def crashed(names: tuple[str, ...], console: Console) -> bool:
+    """Go through the crash points, say what was wrong, and return whether nothing was."""
+    cases = wrong = 0
+    with tempfile.TemporaryDirectory(prefix="reliq-points-", dir="/tmp") as place:
+        for case in every_point(Path(place), names):
+            cases += bool(case.command)
+            wrong += bool(case.wrong)
+            if not case.command or case.wrong:
+                where = f"number {case.k} ({case.command})" if case.command else f"through after {case.k - 1} commands"
+                said = "; ".join(case.wrong) or "ok"
+                console.print(f"{case.path:10} {case.mode:6} {where:34} {said}", highlight=False, markup=False)
+    console.print(f"{cases} crash points, {wrong} with something wrong", highlight=False)
+    return not wrong
+
+
+@cli.command()
+@_seed_option
+@click.option("--minutes", type=click.FloatRange(min=0.05), default=0.5, show_default=True, help="Of each random run.")
+def sweep(seed: int | None, minutes: float) -> None:
+    """What CI does: all crash points, all mutants, three random runs. Exit code 0: all is as it must be."""
+    console = Console()
+    seed = _seed(seed)
+    names = random.Random(seed).sample(sorted(set(SCENARIOS) - {"everything", "poison", "gil"}), 2)
+    good = True
+    for number, name in enumerate(["everything", *names]):
+        options = Options(seed=seed + number, minutes=minutes)
+        good &= play(SCENARIOS[name], options, console, _place(name, seed + number)).ok
+    good &= crashed((), console)
+    good &= hunted(list(MUTANTS), seed, console, at_once=3)
+    console.print("all as it must be" if good else "NOT as it must be", highlight=False)
+    sys.exit(0 if good else 1)
 
 
 @cli.command("play-one", hidden=True)
@@ -115,17 +207,17 @@ def hunted(
     chosen: list[Mutant], seed: int | None, console: Console, *, at_once: int = 2, controls: bool = True
 ) -> bool:
     """Hunt, say what was found, and return whether all went as it must."""
-    seed = secrets.randbelow(2**31) if seed is None else seed
+    seed = _seed(seed)
     console.print(f"{len(chosen)} mutants, seed {seed}")
 
-    def told(catch: Catch) -> None:
+    def caught(catch: Catch) -> None:
         how = ", ".join(f"{check} ({count})" for check, count in catch.findings.items()) or "nothing found"
         word = "ok" if catch.ok else "NOT FOUND" if catch.wanted else "NOT CLEAN"
         console.print(f"{word:9} {catch.name:20} {catch.scenario:8} {catch.seconds:4.0f} s  {how}", highlight=False)
         for line in [*catch.void, *catch.trouble.splitlines()]:
             console.print(f"          {line}", highlight=False, markup=False)
 
-    catches = hunt(chosen, seed, at_once=at_once, controls=controls, told=told)
+    catches = hunt(chosen, seed, at_once=at_once, controls=controls, told=caught)
     return all(catch.ok for catch in catches)
 
 

@@ -309,7 +309,7 @@ def _reboot(bench: Bench) -> list[int]:
 
 PROMOTION = frozenset({"promote"})
 RECOVERY = frozenset({"CLIENT KILL", "condemn", "reap", "SREM", "DEL"})
-PATHS: tuple[Way, ...] = (
+WAYS: tuple[Way, ...] = (
     Way("ack", "child", lambda bench: _send(bench, "quick", None)),
     Way("backlog", "child", _several),
     Way("fence", "child", lambda bench: _send(bench, "work", 0.02, None)),
@@ -332,7 +332,7 @@ def _later(bench: Bench) -> int:
 def points(directory: Path, names: tuple[str, ...] = ()) -> Iterator[Case]:
     """Go through all paths, modes and commands; yield each case when it is judged."""
     with Bench(directory) as bench:
-        for path in PATHS:
+        for path in WAYS:
             if names and path.name not in names:
                 continue
             for mode in MODES:

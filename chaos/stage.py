@@ -67,7 +67,8 @@ class Stage:
     """How often each fault has struck while jobs ran."""
     _due: list[Due] = attrs.field(factory=list)
     _snares: list[Snare] = attrs.field(factory=list)
-    _number: int = 0
+    count: int = 0
+    """Faults so far."""
     _lock: threading.RLock = attrs.field(factory=threading.RLock)
     _dying: dict[int, tuple[Run, float]] = attrs.field(factory=dict)
 
@@ -122,8 +123,8 @@ class Stage:
         """Write a fault down; from any thread."""
         in_flight = len(self.collector.open_runs()) if in_flight is None else in_flight
         with self._lock:
-            self._number += 1
-            number = self._number
+            self.count += 1
+            number = self.count
             if in_flight and not observed:
                 self.fired[name] = self.fired.get(name, 0) + 1
         record = FaultRecord(

@@ -35,6 +35,8 @@ WAKE_WITHIN = 30.0
 """Seconds that pods have to come up."""
 PASSWORDLESS = "plain on nopass ~* &* +@all -client"
 """An ACL line: a user who may do everything but CLIENT."""
+GRACE = 1.0
+"""Seconds that interrupted jobs have to unwind."""
 COMMAND_TIMEOUT, CONNECT_TIMEOUT, BACKOFF = 0.8, 0.8, 0.4
 
 Shown = Callable[[str, "Run"], None]
@@ -94,6 +96,7 @@ class Run:
             struck=lambda *what: self.stage.grace_over(*what),  # noqa: PLW0108 - there is no stage yet
             registered=self._watch.registered,
             ended=self._ended,
+            heard=lambda: self.stage.heard(),  # noqa: PLW0108 - there is no stage yet
             pause=lambda: self.rng.uniform(0.1, 0.8),
         )
         self.stage = Stage(
@@ -158,6 +161,7 @@ class Run:
             crash_limit=3,
             durability=scenario.durability,
             client_list=scenario.client_list,
+            stop=scenario.timeout + GRACE,
             armed=tuple(sorted(set(self._deck[-most:]))),
             revision=_revision(),
         )
@@ -183,6 +187,7 @@ class Run:
             processes=self.settings.processes,
             concurrency=self.settings.concurrency,
             timeout=self.scenario.timeout,
+            grace=GRACE,
             memory=self.scenario.memory,
             code=self.options.code,
         )

@@ -202,6 +202,11 @@ class Stage:
             with self._lock:
                 self._dying[run.pid] = (run, now())
 
+    def heard(self) -> set[int]:
+        """Processes from whose jobs something was heard, and whose end is not known."""
+        with self._lock:
+            return {run.pid for run in self.collector.open_runs()} | set(self._dying)
+
     def ended(self, pids: set[int]) -> None:
         """Hear from the cluster that processes are dead: those that had said so ended themselves."""
         with self._lock:

@@ -56,7 +56,8 @@ def _spared(facts: Facts, story: Story) -> list[Finding]:
 def may_be_counted(facts: Facts, story: Story, run: Run) -> bool:
     """Whether reliq may count a crash against this run: its process died or was condemned, and not in a stop."""
     then = _next_start(story, run)
-    if then < math.inf and held(facts, run, then) is not None:
+    last = math.inf if run.ended_at is None else run.ended_at  # whoever is buried after it has no next run
+    if held(facts, run, min(then, last) if then == math.inf else then) is not None:
         return True
     death = death_of(facts, run, then)
     if death is None:

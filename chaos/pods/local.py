@@ -267,15 +267,20 @@ class LocalCluster:
         struck: Struck,
         registered: Callable[[], frozenset[int]],
         ended: Callable[[Iterable[int]], None],
+        heard: Callable[[], Iterable[int]] = tuple,
         pause: Callable[[], float],
     ) -> None:
-        """`ended` is told of dead processes; `pause` says how many seconds a dead pod's replica stays empty."""
+        """`ended` is told of dead processes; `heard` gives those from whose jobs something was heard.
+
+        They may be born and die between two ticks. `pause` says how many seconds a dead pod's replica stays empty.
+        """
         self.replicas = replicas
         self._recipe = recipe
         self._note = note
         self._struck = struck
         self._registered = registered
         self._ended = ended
+        self._heard = heard
         self._pause = pause
         self._leaving: list[LocalPod] = []
         self._rollout: list[Replica] = []
@@ -309,6 +314,9 @@ class LocalCluster:
         registered = self._registered()
         for pod in self._all():
             self._look(pod, groups, registered)
+        dead = [pid for pid in self._heard() if group.read(pid) is None]
+        if dead:
+            self._ended(dead)
         for replica in self.replicas:
             self._keep(replica)
         self._leaving = [pod for pod in self._leaving if not self._over(pod)]
@@ -382,7 +390,8 @@ class LocalCluster:
     def _roll(self) -> None:
         if self._surge is not None:
             replica, new, old = self._surge
-            if not new.running():
+            if not new.running() or not replica.wanted:
+                new.delete(self._recipe.termination)
                 self._leaving.append(new)
                 self._surge = None  # the kubelet's restart of it is the replica's own business
             elif new.is_ready or replica.pod is not old:
@@ -396,7 +405,7 @@ class LocalCluster:
                 self._surge = None
         elif self._rollout:
             replica = self._rollout.pop(0)
-            if replica.pod is not None and replica.pod.running() and replica.pod.deletion is None:
+            if replica.wanted and replica.pod is not None and replica.pod.running() and replica.pod.deletion is None:
                 self._surge = (replica, self._start(replica), replica.pod)
 
     def drain(self, pod: Pod) -> None:

@@ -197,6 +197,10 @@ class Book:
         """What was found against one promise, as sentences."""
         return [finding.what for finding in self.check(name).findings]
 
+    def again(self) -> dict[str, int]:
+        """How many second runs had which cause."""
+        return {name: count for name, count in self.judge().counts.items() if name.startswith("again")}
+
     def recovery(self, kind: str) -> Recovery:
         """The recoveries of one kind."""
         return next(recovery for recovery in self.judge().recoveries if recovery.kind == kind)

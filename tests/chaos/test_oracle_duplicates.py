@@ -6,12 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.oracle.strikes import GRAIN, LOSE_WITHIN, SEEN_WITHIN, SETTLE_WITHIN
+from chaos.oracle.strikes import GRAIN, SEEN_WITHIN, SETTLE_WITHIN
 from tests.chaos.oracle_ledgers import Book
-
-
-def again(book: Book) -> dict[str, int]:
-    return {name: count for name, count in book.judge().counts.items() if name.startswith("again")}
 
 
 def test_one_run_is_no_duplicate_and_is_judged() -> None:
@@ -36,7 +32,7 @@ class TestAfterAFailure:
         book = Book()
         book.run(1, 11, 100, 101, "failed")
         book.run(1, 21, 120, 121, attempt=2)
-        assert again(book) == {"again: failure": 1}
+        assert book.again() == {"again: failure": 1}
         assert not book.found("duplicates")
 
     def test_the_same_attempt_needs_another_cause(self) -> None:
@@ -50,7 +46,7 @@ class TestAfterAFailure:
         book.run(1, 11, 100, 101, "failed")
         book.kill(101.2, 11)
         book.run(1, 21, 120, 121)
-        assert again(book) == {"again: kill-child": 1}
+        assert book.again() == {"again: kill-child": 1}
 
     def test_two_attempts_at_once_are_one_too_many(self) -> None:
         book = Book()
@@ -80,7 +76,7 @@ class TestAfterAnInterruption:
         book.run(1, 11, 100, 110, "interrupted")
         book.event("a-1", sign, 106)
         book.run(1, 21, 110.1, 112)
-        assert again(book) == {"again: stop": 1}
+        assert book.again() == {"again: stop": 1}
 
     def test_of_an_orphan(self) -> None:
         book = Book()
@@ -116,7 +112,7 @@ class TestAfterAnInterruption:
         book.run(1, 11, 100, 140, "interrupted")
         book.fault("freeze-pod", "held", 101, 10, 11, 12, ended_at=130)
         book.run(1, 21, 122, 123)
-        assert again(book) == {"again: freeze-pod": 1}
+        assert book.again() == {"again: freeze-pod": 1}
 
     def test_a_stop_explains_nothing_else(self) -> None:
         book = Book()
@@ -146,7 +142,7 @@ class TestAfterADeath:
     def test_of_its_process(self) -> None:
         book = self.book()
         book.kill(104, 11)
-        assert again(book) == {"again: kill-child": 1}
+        assert book.again() == {"again: kill-child": 1}
 
     def test_one_that_began_in_the_moment_of_the_kill(self) -> None:
         book = self.book()
@@ -212,7 +208,7 @@ class TestAfterADeath:
         book = self.book()
         book.event("a-1", "term", 101)
         book.event("a-1", "kill", 104)
-        assert again(book) == {"again: grace-over": 1}
+        assert book.again() == {"again: grace-over": 1}
 
     def test_when_the_grace_period_of_another_pod_was_over(self) -> None:
         book = self.book()
@@ -230,7 +226,7 @@ class TestDoneAndNotSettled:
 
     @pytest.mark.parametrize("died", [101 - GRAIN / 2, 101, 101 + SETTLE_WITHIN - 0.01])
     def test_its_process_died_at_once(self, died: float) -> None:
-        assert again(self.book(died)) == {"again: kill-child": 1}
+        assert self.book(died).again() == {"again: kill-child": 1}
 
     @pytest.mark.parametrize("died", [101 - GRAIN - 0.1, 101 + SETTLE_WITHIN + 0.01, 110.1])
     def test_its_process_died_at_another_time(self, died: float) -> None:
@@ -239,7 +235,7 @@ class TestDoneAndNotSettled:
     def test_redis_was_away(self) -> None:
         book = self.book(107)
         book.fault("redis-freeze", "none", 100.5, outage=True, ended_at=106)
-        assert again(book) == {"again: kill-child": 1}
+        assert book.again() == {"again: kill-child": 1}
 
     def test_redis_had_been_back_for_long(self) -> None:
         book = self.book(108.9)
@@ -291,149 +287,6 @@ class TestDoneAndNotSettled:
         assert len(book.found("duplicates")) == 1
 
 
-class TestHeld:
-    def book(self, *, end: float | None = 140, outcome: str | None = "done") -> Book:
-        book = Book()
-        book.run(1, 11, 100, end, outcome)  # type: ignore[arg-type]
-        book.run(1, 21, 122, 123)
-        return book
-
-    @pytest.mark.parametrize("end", [None, 110.0, 140.0])
-    def test_its_process_may_have_been_condemned(self, end: float | None) -> None:
-        book = self.book(end=end, outcome=None if end is None else "done")
-        book.fault("freeze-pod", "held", 101, 10, 11, 12, ended_at=130)
-        assert again(book) == {"again: freeze-pod": 1}
-
-    def test_a_healthy_job_runs_twice_at_once(self) -> None:
-        assert "a healthy job runs twice at once" in self.book().found("duplicates")[0]
-
-    def test_a_death_in_between_is_no_cause_for_one_that_went_on(self) -> None:
-        book = self.book()
-        book.kill(121, 11)
-        assert "runs twice at once" in book.found("duplicates")[0]
-
-    @pytest.mark.parametrize(
-        ("pids", "begin", "end"),
-        [((21, 22), 101, 130), ((11,), 122.1, 130), ((11,), 80, 100 - GRAIN - 0.1), ((), 101, 130)],
-        ids=["another", "later", "before", "nobody"],
-    )
-    def test_what_held_it_was_something_else(self, pids: tuple[int, ...], begin: float, end: float) -> None:
-        book = self.book()
-        book.fault("freeze-pod", "held", begin, *pids, ended_at=end)
-        assert len(book.found("duplicates")) == 1
-
-    def test_the_whole_machine_stood_still(self) -> None:
-        book = self.book()
-        book.fault("standstill", "held", 101, ended_at=130, observed=True, target="machine")
-        assert again(book) == {"again: standstill": 1}
-
-    def test_one_that_holds_for_ever(self) -> None:
-        book = self.book(end=None, outcome=None)
-        book.fault("freeze-pod", "held", 101, 11)
-        assert not book.found("duplicates")
-
-    def test_a_thread_that_was_frozen_before_its_first_line(self) -> None:
-        book = Book()
-        book.fault("freeze-pod", "held", 100, 10, 11, 12, ended_at=130)
-        book.run(1, 21, 122, 123, "failed")
-        book.run(1, 11, 130.1, 131)
-        book.run(1, 31, 140, 141, attempt=2)
-        assert again(book) == {"again: failure": 1, "again: freeze-pod": 1}
-        assert not book.found("duplicates")
-
-    @pytest.mark.parametrize(("begin", "pid"), [(131.0, 11), (130.1, 31)], ids=["long after", "another"])
-    def test_a_run_that_begins_late_without_having_been_frozen(self, begin: float, pid: int) -> None:
-        book = Book()
-        book.fault("freeze-pod", "held", 100, 10, 11, 12, ended_at=130)
-        book.run(1, 21, 122, 123)
-        book.run(1, pid, begin, 132)
-        assert len(book.found("duplicates")) == 1
-
-
-class TestRedisLostWrites:
-    def book(self, start: float, end: float | None, then: float, **changes: object) -> Book:
-        book = Book(**changes)
-        book.run(1, 11, start, end)
-        book.run(1, 21, then, then + 1)
-        book.fault("redis-restart", "undone", 110, outage=True, ended_at=111)
-        return book
-
-    def test_the_settle_is_undone(self) -> None:
-        assert again(self.book(90, 110 - LOSE_WITHIN, 112)) == {"again: redis-restart": 1}
-
-    def test_the_settle_was_too_old_for_that(self) -> None:
-        book = self.book(90, 109.9 - LOSE_WITHIN - SETTLE_WITHIN, 112)
-        assert len(book.found("duplicates")) == 1
-
-    def test_the_claim_is_undone_while_it_runs(self) -> None:
-        assert not self.book(109, 120, 112).found("duplicates")
-
-    def test_the_claim_was_too_old_for_that(self) -> None:
-        assert "twice at once" in self.book(100, 120, 112).found("duplicates")[0]
-
-    def test_it_began_after_the_loss(self) -> None:
-        assert len(self.book(112, 113, 114).found("duplicates")) == 1
-
-    @pytest.mark.parametrize("end", [109.0, 120.0, None])
-    def test_it_ran_again_before_the_loss(self, end: float | None) -> None:
-        assert len(self.book(108.5, end, 109.5).found("duplicates")) == 1
-
-    def test_everything_is_lost(self) -> None:
-        book = self.book(20, 21, 112)
-        assert len(book.found("duplicates")) == 1
-        book.faults.clear()
-        book.fault("redis-empty", "undone", 110, outage=True, ended_at=111, detail={"all": True})
-        assert not book.found("duplicates")
-
-    def test_nothing_is_lost_when_every_write_is_synced(self) -> None:
-        assert len(self.book(90, 108.5, 112, durability="always").found("duplicates")) == 1
-
-    def test_everything_is_lost_without_a_file(self) -> None:
-        assert not self.book(20, 21, 112, durability="none").found("duplicates")
-
-
-class TestStuckInAStop:
-    """A supervisor kills a process whose jobs do not unwind, timeout and grace after SIGTERM."""
-
-    def book(self, then: float, end: float | None = None, **changes: object) -> Book:
-        book = Book(**({"stop": 4.0} | changes))
-        book.run(1, 11, 100, end)
-        book.event("a-1", "prestop", 101)
-        book.event("a-1", "term", 102)
-        book.members("a-1", 106.5, 10, main=10)
-        book.run(1, 21, then, then + 1)
-        return book
-
-    def test_it_is_killed_and_runs_elsewhere(self) -> None:
-        assert again(self.book(106.6)) == {"again: stop": 1}
-
-    def test_not_before_its_time(self) -> None:
-        assert len(self.book(105.9).found("duplicates")) == 1
-
-    def test_not_if_nobody_knows_that_time(self) -> None:
-        assert len(self.book(106.6, stop=None).found("duplicates")) == 1
-
-    def test_not_if_it_had_ended_in_order(self) -> None:
-        book = self.book(106.6)
-        book.event("a-1", "end", 104)
-        assert len(book.found("duplicates")) == 1
-
-    def test_not_if_it_was_done(self) -> None:
-        assert len(self.book(106.6, 103).found("duplicates")) == 1
-
-    def test_done_but_redis_was_away(self) -> None:
-        book = self.book(106.6, 103)
-        book.fault("redis-freeze", "none", 102.5, outage=True, ended_at=115)
-        assert not book.found("duplicates")
-
-    def test_an_orphan_leaves_without_what_does_not_unwind(self) -> None:
-        book = Book(stop=4.0)
-        book.run(1, 11, 100)
-        book.kill(102, 10, kind="main")
-        book.run(1, 21, 109, 110)
-        assert again(book) == {"again: stop": 1}
-
-
 class TestChains:
     def test_each_step_has_its_own_cause(self) -> None:
         book = Book()
@@ -443,7 +296,7 @@ class TestChains:
         book.run(1, 22, 120, 121, "interrupted", attempt=2)
         book.event("b-1", "term", 120.5)
         book.run(1, 31, 122, 123, attempt=2)
-        assert again(book) == {"again: failure": 1, "again: kill-child": 1, "again: stop": 1}
+        assert book.again() == {"again: failure": 1, "again: kill-child": 1, "again: stop": 1}
 
     def test_one_death_explains_one_step(self) -> None:
         book = Book()
@@ -452,7 +305,7 @@ class TestChains:
         book.run(1, 21, 102)
         book.run(1, 31, 103, 104)
         assert len(book.found("duplicates")) == 1
-        assert again(book) == {"again: kill-child": 1}
+        assert book.again() == {"again: kill-child": 1}
 
 
 MOMENTS = st.integers(1, 20_000).map(lambda ms: ms / 1000)
@@ -471,16 +324,3 @@ def test_a_death_explains_a_done_run_only_between_its_end_and_its_settle(end: fl
         assert end - GRAIN - 1e-6 <= died <= end + SETTLE_WITHIN + 1e-6
     elif end <= died <= end + SETTLE_WITHIN - 1e-6 and died <= then:
         pytest.fail("a run whose process died before it could settle is explained by that")
-
-
-@given(begin=MOMENTS, long=MOMENTS, start=MOMENTS, wait=MOMENTS)
-def test_a_hold_explains_only_what_it_overlaps(begin: float, long: float, start: float, wait: float) -> None:
-    book = Book()
-    book.run(1, 11, 100 + start, 150)
-    book.fault("freeze-pod", "held", 100 + begin, 11, ended_at=100 + begin + long)
-    book.run(1, 21, 100 + start + wait, 151)
-    explained = not book.found("duplicates")
-    overlap = begin <= start + wait and start <= begin + long
-    near = begin <= start + wait and start <= begin + long + GRAIN + 1e-6
-    assert explained or not overlap
-    assert near or not explained

@@ -334,15 +334,7 @@ def test_the_verdict_has_every_check_and_judges_a_ledger_that_is_only_read(tmp_p
     with Ledger(tmp_path / "ledger", read_only=True) as ledger:
         first, second = judge(ledger), judge(ledger)
     assert first == second
-    assert [check.name for check in first.checks] == [
-        "lost",
-        "bytes",
-        "conservation",
-        "duplicates",
-        "fences",
-        "crashes",
-        "recovery",
-        "liveness",
-        "leaks",
-        "counters",
-    ]
+    names = [check.name for check in first.checks]
+    assert len(names) == len(set(names))
+    promised = "lost bytes conservation duplicates fences crashes recovery liveness leaks counters"
+    assert set(promised.split()) <= set(names)

@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -n auto -q
 SERVERS ?= redis-6.2 redis-7.0 redis-8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check compat wheel clean
+.PHONY: help demo test quick check chaos compat wheel clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ check: $(VENV)/.installed  ## static checks: ruff, mypy, import-linter, luacheck
 	@if command -v luacheck >/dev/null; then luacheck --quiet lua; \
 	elif [ -n "$$CI" ]; then echo "luacheck is missing (Debian: lua-check)" >&2; exit 1; \
 	else echo "SKIPPED luacheck: not installed (Debian: lua-check)"; fi
+
+chaos: $(VENV)/.installed  ## break reliq for some minutes: crash points, random faults, and broken builds that must be found
+	@$(BIN)/python -m chaos sweep
 
 compat: $(VENV)/.installed  ## the suite on Redis 6.2, 7.0 and 8.2 (SERVERS="redis-6.2 ...")
 	@for server in $(SERVERS); do \

@@ -177,8 +177,8 @@ class Row:
 
 
 def key_table() -> list[Row]:
-    """Return the rows of the tables in docs/protocol.md. Raises ValueError if there are none."""
-    text = KEY_TABLE.read_text(encoding="utf-8")
+    """Return the rows of the tables of keys in docs/protocol.md. Raises ValueError if there are none."""
+    text, _, _ = KEY_TABLE.read_text(encoding="utf-8").partition("\n## Payload\n")
     cells = re.findall(r"^\| `([^`]+)` \| (string|list|set|zset|hash) \| ([^|]+) \|", text, re.MULTILINE)
     if not cells:
         raise ValueError(f"no key table in {KEY_TABLE}")

@@ -22,10 +22,7 @@ The docstring of a class says when it is raised; the message says what to do.
 
 from __future__ import annotations
 
-
-_PASSING = frozenset(
-    {"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "MISCONF"}
-)
+_PASSING = frozenset({"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "MISCONF"})
 
 
 class ReliqError(Exception):

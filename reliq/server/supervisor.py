@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import selectors
 import signal
@@ -348,7 +349,7 @@ class Supervisor:
             _log.info("jobs wait in quarantine: starting a process that runs them one by one")
             self._start(attrs.evolve(self._role, quarantine=True))
         elif not waiting and nurse is not None and not nurse.told_to_stop and nurse.entry and nurse.board.held == 0:
-            nurse.stop(self._worker.timeout)
+            nurse.stop(math.inf)  # it may have claimed a job just now, and nobody has told the pod to stop
 
     # -- the end
 

@@ -1,7 +1,14 @@
 """A job that kills its process: a few times, then never again; and its neighbours, who are not to blame."""
 
+import math
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
+from reliq.config import WorkerConfig
+from reliq.server.role import Role
+from reliq.server.supervisor import Supervisor
 from tests.support.eventually import eventually
 from tests.support.fleet import Fleet
 
@@ -103,3 +110,21 @@ def test_crashes_of_a_whole_pod_count_too(fleet: Fleet) -> None:
     fleet.done([jid])
     assert fleet.ledger.started(jid)[-1].crashes == 2
     fleet.drained()
+
+
+def test_whoever_ran_what_was_in_quarantine_is_not_hurried_when_that_is_empty() -> None:
+    """It may have claimed the last job just now: nobody has told the pod to stop, so it may run as long as it likes."""
+    told: list[float] = []
+    nurse = SimpleNamespace(
+        role=SimpleNamespace(quarantine=True),
+        board=SimpleNamespace(held=0),
+        told_to_stop=False,
+        entry="an entry",
+        stop=told.append,
+    )
+    supervisor: Any = Supervisor(Role(worker=WorkerConfig(app="-", timeout=0.5), version="0"))
+    supervisor._quarantine = SimpleNamespace(waiting=False)
+    supervisor._children = [cast(Any, nurse)]
+    supervisor._mind_quarantine()
+    assert told == [math.inf]
+    supervisor._selector.close()

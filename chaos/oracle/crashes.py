@@ -56,8 +56,8 @@ def _spared(facts: Facts, story: Story) -> list[Finding]:
 def may_be_counted(facts: Facts, story: Story, run: Run) -> bool:
     """Whether reliq may count a crash against this run: its process died or was condemned, and not in a stop."""
     then = _next_start(story, run)
-    last = math.inf if run.ended_at is None else run.ended_at  # whoever is buried after it has no next run
-    if held(facts, run, min(then, last) if then == math.inf else then) is not None:
+    hold = held(facts, run, then)
+    if hold is not None and _unsettled(facts, run, hold.at):
         return True
     death = death_of(facts, run, then)
     if death is None:
@@ -66,6 +66,13 @@ def may_be_counted(facts: Facts, story: Story, run: Run) -> bool:
     life = facts.fleet.life(process)
     stopping = min(life.term if life else math.inf, facts.strikes.orphaned(process))
     return facts.strikes.unhindered(process, stopping, death.earliest) <= SETTLE_WITHIN
+
+
+def _unsettled(facts: Facts, run: Run, at: float) -> bool:
+    """Whether the run may not have been settled yet at this moment."""
+    if run.ended_at is None or at <= run.ended_at:
+        return True
+    return facts.strikes.unhindered(facts.fleet.process(run), run.ended_at, at) <= SETTLE_WITHIN
 
 
 def may_be_uncounted(facts: Facts, story: Story, run: Run) -> bool:

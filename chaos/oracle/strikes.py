@@ -30,6 +30,9 @@ GIVES_UP = 2.0
 HINDERS = frozenset({"cut", "slow", "command"})
 """Marks in a fault's detail: it ends nobody, but keeps its processes from Redis, or one of their commands."""
 
+ENDS_CONNECTIONS = frozenset({"cut", "client-kill"})
+"""Faults that end all connections of a process at one moment."""
+
 
 @attrs.frozen(kw_only=True)
 class Death:
@@ -108,7 +111,9 @@ class Strikes:
         for death in sorted(deaths, key=lambda death: death.earliest):
             for pid in death.pids:
                 self._deaths[pid].append(death)
-        self._holds = _Holds(self._hold(fault) for fault in faults if fault.harm == "held")
+        holders = list(holders)
+        holds = [self._hold(fault) for fault in faults if fault.harm == "held"]
+        self._holds = _Holds([*holds, *self._cut_while_deaf(faults, holders)])
         self._outages = Spans(self._hindrance(fault) for fault in faults if fault.outage)
         self._hindrances = self._index_hindrances(faults)
         self._deaths_of: dict[Process, list[Death]] = {}
@@ -191,6 +196,28 @@ class Strikes:
             pids=None if everybody else frozenset(fault.pids),
             pod=self._pod(fault),
         )
+
+    def _cut_while_deaf(self, faults: list[FaultRecord], holders: list[tuple[Run, Run | None]]) -> Iterator[Hold]:
+        """Yield what may have passed for the death of a process that could not connect again.
+
+        Its interpreter was held, or it stood still, while its connections were ended; then its supervisor missed two
+        beats. No connection and two missed beats is what the shortcut takes for a death (docs/guarantees.md, 4).
+        """
+        deaf = [
+            (self._fleet.process(run).pid, run.started_at, math.inf if run.ended_at is None else run.ended_at)
+            for run, _ in holders
+        ]
+        deaf += [(pid, *in_force(fault)) for fault in faults if fault.name == "freeze-child" for pid in fault.pids]
+        ended = [fault for fault in faults if fault.outage or fault.name in ENDS_CONNECTIONS]
+        mute = [fault for fault in faults if fault.harm == "none" and fault.detail.get("cut") and len(fault.pids) > 1]
+        for pid, begin, end in deaf:
+            for fault in mute:
+                at, until = max(begin, fault.at), in_force(fault)[1]  # it cannot connect before that, either
+                cut = any(
+                    begin <= one.at <= end and (not one.pids or pid in one.pids) for one in ended if one is not fault
+                )
+                if pid in fault.pids and cut and at <= end and until - at >= 2 * self._settings.beat - GRAIN:
+                    yield Hold(name=fault.name, at=at, until=until, pids=frozenset({pid}), pod=self._pod(fault))
 
     def _whole(self, fault: FaultRecord) -> bool:
         """Whether a fault ended a supervisor, alone or with its processes."""

@@ -105,11 +105,20 @@ class Queue:
             if not _passes(error):
                 self._give(sender)  # an answer came: the connection is in step
                 raise
-            self._resend(sender, operation)
+            self._resend(sender, operation, unsure=isinstance(error, Unreachable))
         self._give(sender)
 
-    def _resend(self, sender: Sender, operation: Callable[[Sender], int]) -> None:
-        # A sender that fails in the end is not given back: its number may still arrive late, once.
+    def _resend(self, sender: Sender, operation: Callable[[Sender], int], *, unsure: bool) -> None:
+        # A sender that fails in the end is not given back: its number may still arrive late, once. `unsure`: one of the
+        # tries had no answer, and may have been applied; that a later one is refused does not undo it.
+        def once_more() -> int:
+            nonlocal unsure
+            try:
+                return operation(sender)
+            except Unreachable:
+                unsure = True
+                raise
+
         again = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_passes),
             wait=tenacity.wait_random_exponential(multiplier=0.05, max=1.0),
@@ -117,15 +126,14 @@ class Queue:
             reraise=True,
         )
         try:
-            again(operation, sender)
-        except Unreachable as error:
+            again(once_more)
+        except StoreError as error:
             sender.link.close()
+            if not unsure:
+                raise
             raise Unreachable(
                 f"{error}; tried for {self._store.config.resend_for:g} s, the job may have been enqueued or not"
             ) from None
-        except StoreError:
-            sender.link.close()
-            raise
 
     def _take(self) -> Sender:
         if self._pid != os.getpid():

@@ -166,3 +166,38 @@ def test_a_hold_explains_only_what_it_overlaps(begin: float, long: float, start:
     near = begin <= start + wait and start <= begin + long + GRAIN + 1e-6
     assert explained or not overlap
     assert near or not explained
+
+
+class TestCutWhileDeaf:
+    """A process that cannot connect again loses its connections; then its supervisor misses two beats of 1 s."""
+
+    def book(self, *, cut: float = 102.0, mute: float = 104.0, until: float = 108.0, pid: int = 11) -> Book:
+        book = Book()
+        book.job(1, kind="gil")
+        book.run(1, 11, 100, 109)
+        book.run(1, 21, 106.5, 110)
+        book.fault("cut", "none", cut, 10, pid, 12, ended_at=cut)
+        book.fault("half-open-briefly", "none", mute, 10, pid, 12, ended_at=until, detail={"cut": True})
+        return book
+
+    def test_the_shortcut_may_take_it_for_dead(self) -> None:
+        assert self.book().again() == {"again: half-open-briefly": 1}
+
+    @pytest.mark.parametrize(
+        "near_miss",
+        [{"cut": 99.0}, {"until": 105.5}, {"pid": 13}, {"mute": 110.0, "until": 115.0}],
+        ids=["cut before", "one beat only", "another process", "after the second start"],
+    )
+    def test_near_misses(self, near_miss: dict[str, float]) -> None:
+        assert len(self.book(**near_miss).found("duplicates")) == 1  # type: ignore[arg-type]
+
+    def test_a_process_that_can_connect_again_is_not_excused(self) -> None:
+        book = self.book()
+        book.job(1, kind="work")
+        assert len(book.found("duplicates")) == 1
+
+    def test_one_that_stands_still_cannot_either(self) -> None:
+        book = self.book()
+        book.job(1, kind="work")
+        book.fault("freeze-child", "none", 101, 11, ended_at=107, detail={"cut": True})
+        assert book.again() == {"again: half-open-briefly": 1}

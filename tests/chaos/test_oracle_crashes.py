@@ -193,3 +193,24 @@ class TestNeighbours:
         book.job(1, kind="stranger", expected="any")
         book.home(1, "dead")
         assert not book.found("crashes")
+
+
+def buried_after_a_hold(at: float) -> Book:
+    """An innocent after two kills that finished then; its process was frozen at `at`, and it lies in `dead`."""
+    book = Book()
+    book.run(1, 11, 100)
+    book.kill(101, 11)
+    book.run(1, 21, 102)
+    book.kill(103, 21)
+    book.run(1, 31, 104, 105)
+    book.fault("freeze-pod", "held", at, 30, 31, 32, ended_at=at + 30)
+    book.home(1, "dead")
+    return book
+
+
+def test_an_innocent_whose_last_process_was_condemned_before_it_had_settled() -> None:
+    assert buried_after_a_hold(105.5).check("crashes").ok
+
+
+def test_a_hold_long_after_its_end_is_no_crash() -> None:
+    assert len(buried_after_a_hold(115.0).found("crashes")) == 1

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
@@ -216,6 +216,27 @@ def test_a_server_that_comes_back_in_time(fresh_server: FreshServer, open_store:
     queue.close()
     with server.client() as client:
         assert jobs(client) == [b"a", b"b"]
+
+
+def test_a_refusal_after_a_try_without_an_answer_is_no_refusal(
+    server: Server, proxy: Proxy, open_store: OpenStore, redis_client: redis.Redis
+) -> None:
+    """The first try was applied and its reply was lost; that the second is refused does not take the job away."""
+    queue = Queue(open_store(proxy.url, resend_for=0.3))
+    queue.enqueue("mail", [b"first"])
+    limited: Callable[..., object] = redis_client.execute_command
+
+    def refuse(_: int) -> None:
+        limited("ACL", "SETUSER", "default", "-evalsha")
+
+    proxy.strike(script(SHAS["enqueue"]), "after", refuse)
+    try:
+        with pytest.raises(Unreachable, match=r"may have been enqueued or not$"):
+            queue.enqueue("mail", [b"second"])
+    finally:
+        limited("ACL", "SETUSER", "default", "+@all")
+    assert jobs(redis_client) == [b"first", b"second"]
+    queue.close()
 
 
 def test_a_call_that_was_given_up_may_arrive_later_but_only_once(

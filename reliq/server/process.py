@@ -111,6 +111,8 @@ class Worker:
             self._stop(self._role.worker.timeout)
         if self._stop_at is not None:
             self._go_down(now)
+            if self._over:
+                return  # one that has not announced itself yet must not do so now
         if self._broken is not None or not self._announced:
             if now >= self._retry_at and not self._fenced:
                 self._mend()

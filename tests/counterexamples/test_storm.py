@@ -22,6 +22,8 @@ from tests.support.proxy import Command, Proxy, Trap
 from tests.support.servers import Server
 
 SECONDS = 2.0
+ENOUGH = 10
+"""Traps that a storm must have set: a busy machine needs longer than SECONDS for that."""
 
 
 class Weather(threading.Thread):
@@ -98,7 +100,7 @@ def test_a_storm_of_lost_and_late_commands(
         all_loops.callback(weather.join)
         all_loops.callback(weather.over.set)
         until = time.monotonic() + SECONDS
-        while time.monotonic() < until:
+        while time.monotonic() < until or (weather.caught <= ENOUGH and time.monotonic() < until + 20.0):
             for _ in range(dice.randrange(1, 8)):
                 queue = dice.choice(("low", "high"))
                 job = payload(dice.randrange(1000), queue)
@@ -112,7 +114,7 @@ def test_a_storm_of_lost_and_late_commands(
         weather.over.set()
         weather.join()
         eventually(lambda: not homes(redis_client), 10.0, "all is settled when the weather is fine")
-        assert weather.caught > 10
+        assert weather.caught > ENOUGH
         assert ledger.runs == wanted
         assert redis_client.get("stat:processed") == str(wanted.total()).encode()
         assert not condemned(redis_client, steady.identity)

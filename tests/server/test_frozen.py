@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,12 @@ def test_one_that_thaws_after_its_death_settles_nothing_and_works_on(fleet: Flee
     assert len(runs) == len(jids)
 
 
+def states(pid: int) -> list[str]:
+    """The states of a process's threads, as `S`; `T` is stopped."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/stat")
+    return [task.read_text().rpartition(")")[2].split()[0] for task in tasks]
+
+
 def test_a_frozen_worker_process_is_not_dead_while_its_supervisor_beats(fleet: Fleet) -> None:
     """Stuck is not dead: its job waits for it, and runs once."""
     pod = fleet.start(concurrency=1)
@@ -61,6 +68,8 @@ def test_a_frozen_worker_process_is_not_dead_while_its_supervisor_beats(fleet: F
     other = fleet.start(concurrency=1)
     [pid] = pod.workers()
     os.kill(pid, signal.SIGSTOP)
+    # Each of its threads stops when it is next looked at: on a busy machine that takes a while.
+    eventually(lambda: all(state == "T" for state in states(pid)), 5, "all of it stands still")
     fleet.open("end")
     at = now()
     eventually(lambda: now() - at > TTL + CONFIRM + 0.5, 5)

@@ -40,7 +40,7 @@ def leak_check(server: Server) -> Iterator[None]:
     assert server.running and not server.paused, "an earlier test ended or paused the shared server: use fresh_server"  # noqa: PT018
     with server.client() as client:
         client.flushall()
-    check = LeakCheck()
+    check = LeakCheck(server)
     yield
     check.finish(server)
     check_keys(server)

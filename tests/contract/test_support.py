@@ -70,7 +70,7 @@ def test_a_heartbeat_without_end_and_a_queue_with_one_are_found(redis_client: re
 
 
 def test_the_leak_check_names_threads_processes_and_connections(server: Server, redis_client: redis.Redis) -> None:
-    check = LeakCheck()
+    check = LeakCheck(server)
     end = threading.Event()
     thread = threading.Thread(target=end.wait, name="forgotten")
     thread.start()

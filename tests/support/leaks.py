@@ -111,9 +111,11 @@ def alive(pid: int) -> bool:
 
 
 class LeakCheck:
-    """Remembers the threads and processes that exist when it is made; `finish` fails on what is new by then."""
+    """Remembers the threads, processes and connections that exist when it is made; `finish` fails on what is new."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: Server) -> None:
+        # One leak is reported once: what an earlier test left behind is not this one's.
+        self._connections = set(self._clients(server))
         self._threads = set(threading.enumerate())
         self._processes = set(psutil.Process().children(recursive=True))
 
@@ -121,7 +123,7 @@ class LeakCheck:
         """Wait `patience` seconds for what ends by itself; end the processes that are left, and name everything."""
 
         def left() -> list[str]:
-            return [*self._new_threads(), *self._new_processes(), *self._clients(server)]
+            return [*self._new_threads(), *self._new_processes(), *self._new_clients(server)]
 
         try:
             eventually(lambda: not left(), within=patience)
@@ -156,14 +158,18 @@ class LeakCheck:
         found = psutil.Process().children(recursive=True)
         return [process for process in found if process not in self._processes and process.pid not in helpers]
 
+    def _new_clients(self, server: Server) -> list[str]:
+        new = {ident: text for ident, text in self._clients(server).items() if ident not in self._connections}
+        return list(new.values())
+
     @staticmethod
-    def _clients(server: Server) -> list[str]:
+    def _clients(server: Server) -> dict[str, str]:
         if not server.running or server.paused:
-            return []
+            return {}
         with server.client() as client:
             own = client.client_id()
-            return [
-                f"connection {other['id']} named {other['name']!r}, last command {other['cmd']}"
+            return {
+                other["id"]: f"connection {other['id']} named {other['name']!r}, last command {other['cmd']}"
                 for other in client.client_list()
                 if int(other["id"]) != own
-            ]
+            }

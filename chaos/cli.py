@@ -8,6 +8,7 @@ import secrets
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -15,18 +16,22 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from chaos.conductor import Options, Run, StageError
+from chaos.conductor import Options, Run
 from chaos.ledger import Ledger
 from chaos.mutants.build import build
 from chaos.mutants.catalogue import MUTANTS, PLAYS, Mutant
 from chaos.mutants.hunt import Catch, by_name, hunt
 from chaos.oracle import judge
+from chaos.pods.kubecall import KubectlError
 from chaos.pods.local import ROOT
 from chaos.points import WAYS
 from chaos.points import points as every_point
 from chaos.report import write
 from chaos.report.terminal import Progress, progress, show
-from chaos.scenarios import SCENARIOS, Scenario
+from chaos.scenarios import SCENARIOS, Scenario, left_out
+from chaos.sites.base import StageError
+from chaos.sites.kubectl import ClusterSite, Kubernetes
+from chaos.sites.options import site_options
 from chaos.verdict import Verdict
 
 RUNS = Path(tempfile.gettempdir()) / "reliq-chaos"
@@ -37,18 +42,34 @@ def cli() -> None:
     """Break reliq on purpose, and judge every job."""
 
 
-def play(scenario: Scenario, options: Options, console: Console, directory: Path) -> Verdict:
+def play(
+    scenario: Scenario, options: Options, console: Console, directory: Path, where: Kubernetes | None = None
+) -> Verdict:
     """Play one run with a progress bar; judge it, and write its report into the directory. Errors: ClickException."""
     directory.mkdir(parents=True, exist_ok=True)
     if (directory / "ledger.sqlite").exists():
         raise click.ClickException(f"{directory} holds a run already; name another one with --directory")
     console.print(f"{scenario.name}, seed {options.seed}, in {directory}", highlight=False)
     try:
-        with progress(console, options.minutes) as bar, Run(scenario, options, directory, partial(_shown, bar)) as one:
+        site = None if where is None else ClusterSite(where)
+        if site is not None and (left := without(left_out(scenario, site.offers))):
+            console.print(left, highlight=False)
+        with (
+            progress(console, options.minutes) as bar,
+            Run(scenario, options, directory, partial(_shown, bar), site) as one,
+        ):
             one.play()
-    except StageError as error:
+    except (StageError, KubectlError) as error:
         raise click.ClickException(str(error)) from None
     return told(directory, console)
+
+
+def without(lacks: dict[str, frozenset[str]]) -> str:
+    """Say in one line which faults are left out, and what they would need; nothing if none is."""
+    by_need = defaultdict(list)
+    for name, missing in lacks.items():
+        by_need[", ".join(sorted(missing))].append(name)
+    return "left out: " + "; ".join(f"{', '.join(names)} ({need})" for need, names in by_need.items()) if lacks else ""
 
 
 def _shown(bar: Progress, phase: str, one: Run) -> None:
@@ -92,13 +113,21 @@ _run_argument = click.argument("run_directory", metavar="RUN", type=click.Path(p
 @click.option("--jobs", type=click.IntRange(min=1), help="How many jobs; by default the scenario's rate says.")
 @click.option("--pods", type=click.IntRange(min=1, max=64))
 @click.option("--directory", type=click.Path(file_okay=False, path_type=Path), help="Where the run's files go.")
-def run(  # noqa: PLR0917 - click passes them by name
-    name: str, seed: int | None, minutes: float, jobs: int | None, pods: int | None, directory: Path | None
+@site_options
+def run(
+    *,
+    name: str,
+    seed: int | None,
+    minutes: float,
+    jobs: int | None,
+    pods: int | None,
+    directory: Path | None,
+    where: Kubernetes | None,
 ) -> None:
     """Play a scenario. Exit code 0: it counts, and nothing was found."""
     seed = _seed(seed)
     options = Options(seed=seed, minutes=minutes, jobs=jobs, pods=pods)
-    verdict = play(SCENARIOS[name], options, Console(), directory or _place(name, seed))
+    verdict = play(SCENARIOS[name], options, Console(), directory or _place(name, seed), where)
     sys.exit(0 if verdict.ok else 1)
 
 
@@ -122,6 +151,8 @@ def replay(run_directory: Path, directory: Path | None) -> None:
     with Ledger(run_directory / "ledger.sqlite", read_only=True) as ledger:
         settings = ledger.settings()
         plan = tuple((float(at), str(name)) for at, name in ledger.fact("plan", []))
+    if settings.driver != "local":
+        raise click.ClickException("that run was on a cluster, where nothing can be timed as before: use `run --seed`")
     options = Options(seed=settings.seed, minutes=settings.minutes, jobs=settings.jobs, pods=settings.pods, plan=plan)
     scenario = {**PLAYS, **SCENARIOS}[settings.scenario]
     verdict = play(scenario, options, Console(), directory or _place(f"{scenario.name}-replay", settings.seed))

@@ -11,7 +11,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,23 @@ Listener = Callable[[str, Run], None]
 """Called with `start`, `effect`, `end` or `dies` and the run, in the collector's thread."""
 
 
+def is_one_of(run: Run, pids: Collection[int] | None, host: str) -> bool:
+    """Whether a run is of one of these processes; `host`: of that host only, if given; `pids` None: of any."""
+    return (not host or run.host == host) and (pids is None or run.pid in pids)
+
+
 class Collector:
-    """Listens on a unix socket, and on a TCP port if one is given. Start it, and close it."""
+    """Listens on a unix socket, and on a TCP port if one is given. Start it, and close it. Raises OSError."""
 
     def __init__(self, ledger: Ledger, path: Path, tcp: tuple[str, int] | None = None) -> None:
         self._ledger = ledger
         self._selector = selectors.DefaultSelector()
         self._buffers: dict[socket.socket, bytearray] = {}
-        self._doors = [socket.socket(socket.AF_UNIX)]
-        self._doors[0].bind(str(path))
-        if tcp is not None:
-            self._doors.append(socket.create_server(tcp))
+        self._afar: dict[socket.socket, tuple[str, int] | None] = {}
+        """Who speaks by TCP: host and process id, None if nobody knows yet."""
+        self._doors = [] if tcp is None else [socket.create_server(tcp)]
+        self._doors.append(socket.socket(socket.AF_UNIX))
+        self._doors[-1].bind(str(path))
         for door in self._doors:
             door.listen(256)
             self._selector.register(door, selectors.EVENT_READ)
@@ -53,6 +59,10 @@ class Collector:
         self.children: dict[int, Sent] = {}
         """Jobs that were sent from inside of jobs."""
         self.listeners: list[Listener] = []
+        self.hung_up: Callable[[int, str], None] | None = None
+        """Called with the process id and the host of one that spoke by TCP when its connection ends, in the collector's
+        thread: nobody else tells us soon that a process of another machine is dead.
+        """
         self._idle_rounds = 0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="collector", daemon=True)
@@ -94,11 +104,14 @@ class Collector:
         """Return how many jobs are done."""
         return sum(outcome == "done" for outcome, _ in list(self._finished.values()))
 
-    def processes_ended(self, pids: Iterable[int]) -> None:
-        """Learn that these processes are dead: what they ran is not open any more."""
-        gone = set(pids)
+    def processes_ended(self, pids: Iterable[int] | None, host: str = "") -> None:
+        """Learn that these processes are dead: what they ran is not open any more.
+
+        `host`: if given, those of that host only, others may have the same ids; with None for `pids`, all of it.
+        """
+        gone = None if pids is None else set(pids)
         with self._lock:
-            for run in [run for run in self._open.values() if run.pid in gone]:
+            for run in [run for run in self._open.values() if is_one_of(run, gone, host)]:
                 del self._open[run.run]
 
     # -- the thread
@@ -120,23 +133,30 @@ class Collector:
     def _welcome(self, door: socket.socket) -> None:
         guest, _ = door.accept()
         self._buffers[guest] = bytearray()
+        if door.family != socket.AF_UNIX:
+            self._afar[guest] = None
         self._selector.register(guest, selectors.EVENT_READ)
 
     def _read(self, sock: socket.socket) -> None:
         try:
             data = sock.recv(1 << 20)
-        except ConnectionError:
+        except OSError:  # reset, or the other machine is gone
             data = b""
         buffer = self._buffers[sock]
         buffer += data
         *lines, rest = buffer.split(b"\n")
         self._buffers[sock] = bytearray(rest)
         for line in lines:
-            self._take(json.loads(line))
+            run = self._take(json.loads(line))
+            if run is not None and sock in self._afar:
+                self._afar[sock] = run.host, run.pid
         if not data:
             del self._buffers[sock]
             self._selector.unregister(sock)
             sock.close()
+            speaker = self._afar.pop(sock, None)
+            if speaker is not None and self.hung_up is not None:
+                self.hung_up(speaker[1], speaker[0])
 
     def _flush(self) -> None:
         self._flushed_at = time.monotonic()
@@ -147,16 +167,18 @@ class Collector:
         if runs or effects or sent:
             self._ledger.add_all(sent, runs, effects)
 
-    def _take(self, line: dict[str, Any]) -> None:
+    def _take(self, line: dict[str, Any]) -> Run | None:
+        """Take a line; return the run that it is about."""
         what = line.pop("what")
         if what == "sent":
             job = Sent(**line)
             self._new_sent[job.token] = self.children[job.token] = job
-            return
+            return None
         with self._lock:
             run = self._apply(what, line)
         for listener in list(self.listeners):
             listener(what, run)
+        return run
 
     def _apply(self, what: str, line: dict[str, Any]) -> Run:
         if what == "start":

@@ -7,7 +7,8 @@ import random
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -20,31 +21,19 @@ from chaos.collector import Collector
 from chaos.faults import ALL
 from chaos.jobs import app
 from chaos.ledger import Ledger
-from chaos.observer import Observer
-from chaos.pods.local import ROOT, LocalCluster, Recipe, Replica
-from chaos.proxy import Proxy, Scripts
+from chaos.pods.local import ROOT
 from chaos.records import Settings, now
 from chaos.rest import Rest
-from chaos.scenarios import Scenario
-from chaos.servers import Server
+from chaos.scenarios import Scenario, left_out
+from chaos.sites.base import BACKOFF, COMMAND_TIMEOUT, CONNECT_TIMEOUT, Hooks, Site, StageError
+from chaos.sites.local import CRASH_LIMIT, LocalSite
 from chaos.stage import Stage
 from chaos.workload import Producer
 
 TICK = 0.04
-WAKE_WITHIN = 30.0
-"""Seconds that pods have to come up."""
-PASSWORDLESS = "plain on nopass ~* &* +@all -client"
-"""An ACL line: a user who may do everything but CLIENT."""
-GRACE = 1.0
-"""Seconds that interrupted jobs have to unwind."""
-COMMAND_TIMEOUT, CONNECT_TIMEOUT, BACKOFF = 0.8, 0.8, 0.4
 
 Shown = Callable[[str, "Run"], None]
 """Told what is going on: the phase, and the run."""
-
-
-class StageError(Exception):
-    """The run could not be set up: nothing can be said about reliq."""
 
 
 @attrs.frozen(kw_only=True)
@@ -62,65 +51,82 @@ class Options:
 
 
 class Run:
-    """One run, from an empty Redis to the last measurement. Use it as a context manager; `play` it once."""
+    """One run, from an empty Redis to the last measurement. Use it as a context manager; `play` it once.
 
-    def __init__(self, scenario: Scenario, options: Options, directory: Path, shown: Shown = lambda *_: None) -> None:
+    By default on this machine. Raises StageError if it cannot be set up.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        options: Options,
+        directory: Path,
+        shown: Shown = lambda *_: None,
+        site: Site | None = None,
+    ) -> None:
         self.scenario = scenario
         self.options = options
         self.directory = directory
         self.shown = shown
+        self.site = site or LocalSite(scenario, options.pods or scenario.pods, directory, options.code)
+        self.left_out = left_out(scenario, self.site.offers)
+        if self.left_out.keys() == scenario.faults.keys():
+            lacks = ", ".join(sorted(frozenset().union(*self.left_out.values())))
+            raise StageError(f"{scenario.name} cannot be played there: all its faults need what is missing ({lacks})")
         self.rng = random.Random(options.seed)
         self._deck = self._draw()
         self.settings = self._settings()
-        self.ledger = Ledger(directory / "ledger.sqlite")
+        self.plan: list[tuple[float, str]] = []
+        with ExitStack() as opened:
+            self._open(opened)
+            self._opened = opened.pop_all()
+
+    def _open(self, opened: ExitStack) -> None:
+        """Prepare everything; what was opened last is closed first."""
+        self.ledger = opened.enter_context(Ledger(self.directory / "ledger.sqlite"))
         self.ledger.say_settings(self.settings)
-        self.collector = Collector(self.ledger, directory / "collector")
-        self.server = Server(
-            durable=scenario.durability != "none",
-            settings={
-                "appendfsync": "always" if scenario.durability == "always" else "everysec",
-                "maxmemory-policy": "noeviction",
-                **({} if scenario.client_list else {"user": PASSWORDLESS}),
-            },
+        try:
+            self.collector = Collector(self.ledger, self.directory / "collector", self.site.tcp)
+        except OSError as error:
+            where = ":".join(map(str, self.site.tcp or ()))
+            why = str(error.strerror).partition(" (")[0]
+            raise StageError(f"the collector cannot listen at {where}: {why}") from None
+        self.collector.hung_up = self._hung_up
+        self.collector.start()
+        opened.callback(self.collector.close)
+        self.site.open(
+            Hooks(
+                note=self.ledger.add_pod_event,
+                struck=lambda *what: self.stage.grace_over(*what),  # noqa: PLW0108 - there is no stage yet
+                ended=self._ended,
+                heard=lambda: self.stage.heard(),  # noqa: PLW0108 - there is no stage yet
+                pause=lambda: self.rng.uniform(0.1, 0.8),
+            )
         )
-        self.ledger.say("server_version", self.server.version())
-        self.observer = Observer(unix_socket_path=str(self.server.socket))
-        self._watch = Observer(timeout=0.3, unix_socket_path=str(self.server.socket))
-        scripts = Scripts()
-        names = [f"pod-{number + 1}" for number in range(self.settings.pods)]
-        self.doors = {name: Proxy(self.server.socket, scripts) for name in [*names, "producer"]}
-        self.cluster = LocalCluster(
-            [Replica(name, self._url(self.doors[name])) for name in names],
-            self._recipe(),
-            note=self.ledger.add_pod_event,
-            struck=lambda *what: self.stage.grace_over(*what),  # noqa: PLW0108 - there is no stage yet
-            registered=self._watch.registered,
-            ended=self._ended,
-            heard=lambda: self.stage.heard(),  # noqa: PLW0108 - there is no stage yet
-            pause=lambda: self.rng.uniform(0.1, 0.8),
-        )
+        opened.callback(self.site.close)
+        self.cluster = self.site.cluster
+        self.ledger.say("server_version", self.site.version())
+        self.observer = self.site.observer()
+        opened.callback(self.observer.close)
         self.stage = Stage(
             ledger=self.ledger,
             collector=self.collector,
-            server=self.server,
+            server=self.site.server,
             observer=self.observer,
             cluster=self.cluster,
-            doors=self.doors,
+            pods=self.settings.pods,
+            doors=self.site.doors,
             rng=self.rng,
             dead_after=self.settings.ttl + self.settings.confirm,
             beat=self.settings.beat,
-            durability=scenario.durability,
+            durability=self.scenario.durability,
         )
         self.collector.listeners.append(self.stage.saw)
-        self.collector.start()
         self.producer = self._producer()
-        self.auditor = Auditor(
-            ledger=self.ledger,
-            collector=self.collector,
-            observer=Observer(unix_socket_path=str(self.server.socket)),
-            jobs=self.known,
-        )
-        self.plan: list[tuple[float, str]] = []
+        looks = self.site.observer()
+        opened.callback(looks.close)
+        self.auditor = Auditor(ledger=self.ledger, collector=self.collector, observer=looks, jobs=self.known)
+        opened.callback(self._end_threads)
 
     def __enter__(self) -> Self:
         # Orphans of killed supervisors become ours, so that their ends can be taken note of.
@@ -128,23 +134,17 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._opened.close()
+
+    def _end_threads(self) -> None:
         self.producer.stop()
         self.auditor.stop()
         for thread in (self.producer, self.auditor):
             if thread.is_alive():
                 thread.join(20)
-        self.server.resume_if_paused()
-        self.cluster.close()
-        for door in self.doors.values():
-            door.close()
-        self.collector.close()
-        self.observer.close()
-        self._watch.close()
-        self.server.close()
-        self.ledger.close()
 
     def _settings(self) -> Settings:
-        scenario, options = self.scenario, self.options
+        scenario, options, sizes = self.scenario, self.options, self.site.sizes
         seconds = options.minutes * 60
         most = max(1, int(0.8 * seconds / scenario.gap))  # as many faults as there will surely be
         return Settings(
@@ -153,52 +153,19 @@ class Run:
             minutes=options.minutes,
             jobs=options.jobs if options.jobs is not None else max(20, int(scenario.rate * seconds)),
             pods=options.pods or scenario.pods,
-            processes=scenario.processes,
-            concurrency=scenario.concurrency,
-            beat=scenario.beat,
-            ttl=scenario.ttl,
-            confirm=CONNECT_TIMEOUT + COMMAND_TIMEOUT + BACKOFF + scenario.beat,
-            crash_limit=3,
+            **attrs.asdict(sizes),
+            crash_limit=CRASH_LIMIT,
             durability=scenario.durability,
             client_list=scenario.client_list,
-            stop=scenario.timeout + GRACE,
             armed=tuple(sorted(set(self._deck[-most:]))),
             revision=_revision(),
+            driver=self.site.driver,
         )
-
-    def _environment(self) -> dict[str, str]:
-        settings = self.settings
-        values = {
-            "beat": settings.beat,
-            "ttl": settings.ttl,
-            "connect_timeout": CONNECT_TIMEOUT,
-            "command_timeout": COMMAND_TIMEOUT,
-            "longest_backoff": BACKOFF,
-            "resend_for": 4.0,
-            "crash_limit": settings.crash_limit,
-        }
-        return {f"RELIQ_{name.upper()}": str(value) for name, value in values.items()}
-
-    def _recipe(self) -> Recipe:
-        return Recipe(
-            directory=self.directory,
-            collector=f"unix:{self.directory / 'collector'}",
-            environment=self._environment(),
-            processes=self.settings.processes,
-            concurrency=self.settings.concurrency,
-            timeout=self.scenario.timeout,
-            grace=GRACE,
-            memory=self.scenario.memory,
-            code=self.options.code,
-        )
-
-    def _url(self, door: Proxy) -> str:
-        return door.url if self.scenario.client_list else door.url.replace("unix://", "unix://plain:x@")
 
     def _producer(self) -> Producer:
         settings = self.settings
         app.configure(
-            url=self.doors["producer"].url,
+            url=self.site.way,
             connect_timeout=CONNECT_TIMEOUT,
             command_timeout=COMMAND_TIMEOUT,
             longest_backoff=BACKOFF,
@@ -206,7 +173,7 @@ class Run:
         )
         return Producer(
             ledger=self.ledger,
-            door=self.doors["producer"].socket,
+            url=self.site.way,
             weights=self.scenario.workload,
             jobs=settings.jobs,
             seconds=settings.minutes * 60,
@@ -219,10 +186,16 @@ class Run:
         inside = {token: job for token, job in list(self.collector.children.items()) if job.answer == "acked"}
         return {**dict(self.producer.acked), **inside}
 
-    def _ended(self, pids: Any) -> None:
+    def _ended(self, pids: Iterable[int] | None, host: str = "") -> None:
         self.collector.settle()  # what they said last comes before their death
-        self.collector.processes_ended(pids)
-        self.stage.ended(set(pids))
+        self._mourn(None if pids is None else set(pids), host)
+
+    def _hung_up(self, pid: int, host: str) -> None:
+        self._mourn({pid}, host)  # in the collector's thread, which has taken all that it said
+
+    def _mourn(self, pids: set[int] | None, host: str) -> None:
+        self.collector.processes_ended(pids, host)
+        self.stage.ended(pids, host)
 
     # -- the play
 
@@ -243,7 +216,7 @@ class Run:
 
     def commands(self, name: Literal["seen", "dropped"]) -> Counter[str]:
         """How many commands went through the doors by name, or how many lost their reply there."""
-        counters: list[Counter[str]] = [getattr(door, name) for door in self.doors.values()]
+        counters: list[Counter[str]] = [getattr(door, name) for door in self.site.doors.values()]
         return sum(counters, start=Counter())
 
     def until(self, condition: Callable[[], bool], within: float, phase: str) -> bool:
@@ -267,17 +240,18 @@ class Run:
 
     def _wake(self, rest: Rest) -> None:
         """Start one pod, measure it idle, and start the others."""
-        everybody = len(self.cluster.replicas)
         self.cluster.scale(1)
         self._await_pods(1)
+        self.site.check()
         rest.look_before()
-        self.cluster.scale(everybody)
-        self._await_pods(everybody)
+        self.cluster.scale(self.settings.pods)
+        self._await_pods(self.settings.pods)
 
     def _await_pods(self, count: int) -> None:
-        if not self.until(lambda: len(self.stage.ready()) >= count, WAKE_WITHIN, "waking"):
-            logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in self.directory.glob("*.log"))
-            raise StageError(f"{len(self.stage.ready())} of {count} pods came up within {WAKE_WITHIN:g} s\n{logs}")
+        within = self.site.wake_within
+        if not self.until(lambda: len(self.stage.ready()) >= count, within, "waking"):
+            came = f"{len(self.stage.ready())} of {count} pods came up within {within:g} s"
+            raise StageError(came + self.site.asleep())
 
     def _strike(self) -> None:
         """Strike at random times, each fault as often as the scenario wants it; or by a plan.
@@ -309,7 +283,8 @@ class Run:
 
     def _draw(self) -> list[str]:
         """Every fault as often as the scenario says, shuffled; taken from the end."""
-        deck = [name for name, times in self.scenario.faults.items() for _ in range(times)]
+        faults = self.scenario.faults.items()
+        deck = [name for name, times in faults for _ in range(times) if name not in self.left_out]
         self.rng.shuffle(deck)
         return deck
 

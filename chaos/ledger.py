@@ -142,8 +142,11 @@ class Ledger:
             return None
         for name in ("homes", "changed"):
             fields[name] = {int(token): value for token, value in fields[name].items()}
-        fields["descriptors"] = {int(pid): tuple(pair) for pid, pair in fields["descriptors"].items()}
-        return Final(**fields | {"connections": tuple(fields["connections"]), "idle": tuple(fields["idle"])})
+        if fields["descriptors"] is not None:
+            fields["descriptors"] = {int(pid): tuple(pair) for pid, pair in fields["descriptors"].items()}
+        for name in ("connections", "idle"):
+            fields[name] = None if fields[name] is None else tuple(fields[name])
+        return Final(**fields)
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """What a query answers."""

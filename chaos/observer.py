@@ -78,8 +78,9 @@ class Census:
 class Observer:
     """A connection of its own to the server under test. Its methods raise redis.RedisError while that is away."""
 
-    def __init__(self, timeout: float = 5.0, **connection: Any) -> None:
-        self.client = redis.Redis(**connection, client_name=OWN, socket_timeout=timeout, retry=Retry(NoBackoff(), 0))
+    def __init__(self, timeout: float = 5.0, url: str = "", **connection: Any) -> None:
+        connection |= {"client_name": OWN, "socket_timeout": timeout, "retry": Retry(NoBackoff(), 0)}
+        self.client = redis.Redis.from_url(url, **connection) if url else redis.Redis(**connection)
         self._registered: frozenset[int] = frozenset()
         self._asked_at = 0.0
 

@@ -76,6 +76,11 @@ class Run:
     code: str = ""
     """Which version of the application ran it."""
 
+    @property
+    def host(self) -> str:
+        """The host's name in its identity: of a pod on a cluster, the pod's; of all pods of this machine, the same."""
+        return self.identity.partition(":")[0]
+
 
 @attrs.frozen(kw_only=True)
 class Effect:
@@ -101,7 +106,7 @@ class FaultRecord:
     name: str
     """Its name in chaos.faults, as `kill-child`."""
     target: str
-    """The pod's name, `redis`, or what else it struck."""
+    """The pod's name, `redis`, or what else it struck. With `host` in its detail, a process of that host."""
     harm: Harm
     at: float
     ended_at: float | None = None
@@ -121,9 +126,10 @@ class FaultRecord:
 class PodEvent:
     """A moment in a pod's life.
 
-    `start`; `members` whenever its processes change (detail: pids, all of them; children, the worker processes);
-    `ready`, its workers have registered; `prestop` and `term`, when it was told; `kill`, its grace was over; `end`
-    (detail: code).
+    `start` (detail: replica; host, if its processes report a host's name that no other pod has); `members` whenever its
+    processes change (detail: pids, all of them; children, the worker processes); `ready`, its workers have registered;
+    `prestop` and `term`, when it was told; `kill`, its grace was over; `end` (detail: code). What was seen late has
+    `since` in its detail: it came between that moment and `at`.
     """
 
     pod: str
@@ -152,7 +158,10 @@ class Audit:
 
 @attrs.frozen(kw_only=True)
 class Final:
-    """What was measured when the faults had stopped, and again when nothing was left to do."""
+    """What was measured when the faults had stopped, and again when nothing was left to do.
+
+    None: nobody could measure it, because the pods were not on this machine.
+    """
 
     faults_ended_at: float
     drained_at: float | None
@@ -172,13 +181,13 @@ class Final:
     """What `reliq status --json` says."""
     strange_keys: list[str]
     """Keys that the key table does not describe, and what is wrong with each."""
-    connections: tuple[int, int]
+    connections: tuple[int, int] | None
     """How many clients Redis had before the pods came and after they went."""
-    processes: list[str]
+    processes: list[str] | None
     """What still ran after all pods had ended."""
-    descriptors: dict[int, tuple[int, int]]
+    descriptors: dict[int, tuple[int, int]] | None
     """Open files of each process of the last healthy pod: when it had nothing to do yet, and at the end."""
-    idle: tuple[float, float]
+    idle: tuple[float, float] | None
     """Commands per second that Redis gets from one idle pod: before the first job, after the last."""
     walk: int = 0
     """Identities that the reapers looked after at the end: each is looked at now and then, which is traffic."""
@@ -210,3 +219,5 @@ class Settings:
     stop: float | None = None
     """From SIGTERM until a supervisor may kill a process whose jobs do not unwind: its timeout and grace together.
     None: not known, and then such an end explains nothing."""
+    driver: Literal["local", "kubectl"] = "local"
+    """Where the pods were: on this machine, or on a cluster."""

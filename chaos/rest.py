@@ -12,23 +12,13 @@ import redis
 
 from chaos.jobs import app
 from chaos.observer import Census
-from chaos.pods import group
-from chaos.pods.base import Pod
 from chaos.records import Final, now
 
 if TYPE_CHECKING:
     from chaos.conductor import Run
 
-IDLE_FOR = 3.0
-"""Seconds over which idle traffic is measured."""
 LOOK_EVERY = 0.3
 """Seconds between two looks at what is left."""
-SPARE_FILES = 3
-"""Files that a child opens with its first jobs: the way to the collector, to ask for a fence, to send jobs."""
-MEMORY_FILES = 4
-"""Files of shared memory that a supervisor keeps for its next children: two for each that lived beside the first."""
-LOOP_FILES = 3
-"""Files of the event loop that a thread keeps once it has run a coroutine."""
 
 
 class Rest:
@@ -37,24 +27,17 @@ class Rest:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._looked_at = 0.0
-        self._traffic_before = 0.0
-        self._files_before = {"main": 0, "child": 0}
+        self._meter = run.site.meter(run)
 
     def look_before(self) -> None:
         """Measure the one pod that is there, and has nothing to do yet."""
-        self._traffic_before = self._traffic("waking")
-        pod = self._run.stage.ready()[0]
-        main, children = _roles(pod)
-        loops = LOOP_FILES * self._run.settings.concurrency
-        most = max(map(group.open_files, children))
-        self._files_before = {"main": group.open_files(main) + MEMORY_FILES, "child": most + loops + SPARE_FILES}
+        self._meter.before()
 
     def come(self) -> Final:
         """Stop the faults, let one pod finish everything, and measure; in the end take that away, too."""
         run = self._run
         run.stage.lift_all()
-        for replica in run.cluster.replicas:
-            replica.version, replica.log_full = "new", False
+        run.site.calm()
         faults_ended_at = now()
         run.producer.stop()
         run.cluster.scale(1)
@@ -62,17 +45,17 @@ class Rest:
         drained = run.until(self._nothing_left, run.scenario.drain_within, "draining")
         drained_at = now() if drained else None
         run.until(lambda: len(run.cluster.everything()) == len(run.stage.ready()) == 1, 60, "resting")
-        traffic = self._traffic("resting")
-        descriptors = self._descriptors()
+        self._meter.resting()
+        run.cluster.scale(0)
+        run.until(lambda: not run.cluster.everything(), 60, "leaving")
+        # Only now, as a retry may come due at any moment: nothing moves any more between these two and the counters.
         census = run.auditor.audit()
         status = self._status()
         run.auditor.stop()
-        run.cluster.scale(0)
-        run.until(lambda: not run.cluster.everything(), 60, "leaving")
         run.auditor.join(10)
         app.close()
-        observer = run.observer
-        run.until(lambda: not observer.clients(), 3, "leaving")
+        self._meter.after()
+        observer, meter = run.observer, self._meter
         return Final(
             faults_ended_at=faults_ended_at,
             drained_at=drained_at,
@@ -85,10 +68,10 @@ class Rest:
             trimmed=observer.counter("trimmed"),
             status=status,
             strange_keys=observer.strange_keys(),
-            connections=(0, len(observer.clients())),
-            processes=[str(pid) for pid in run.cluster.leftovers()],
-            descriptors=descriptors,
-            idle=(self._traffic_before, traffic),
+            connections=meter.connections,
+            processes=meter.processes,
+            descriptors=meter.descriptors,
+            idle=meter.idle,
             walk=observer.walk(),
         )
 
@@ -110,23 +93,9 @@ class Rest:
         except redis.RedisError:
             return False
 
-    def _traffic(self, phase: str) -> float:
-        """Commands per second that pods send."""
-        began, before = now(), self._run.commands("seen").total()
-        self._run.until(lambda: now() - began > IDLE_FOR, IDLE_FOR + 1, phase)
-        return float((self._run.commands("seen").total() - before) / (now() - began))
-
-    def _descriptors(self) -> dict[int, tuple[int, int]]:
-        found: dict[int, tuple[int, int]] = {}
-        for pod in self._run.stage.ready():
-            main, children = _roles(pod)
-            found[main] = (self._files_before["main"], group.open_files(main))
-            found |= {pid: (self._files_before["child"], group.open_files(pid)) for pid in children}
-        return found
-
     def _status(self) -> dict[str, Any]:
         answer = subprocess.run(
-            [sys.executable, "-m", "reliq", "status", "--json", "--url", self._run.server.url],
+            [sys.executable, "-m", "reliq", "status", "--json", "--url", self._run.site.url],
             capture_output=True,
             text=True,
             timeout=60,
@@ -137,9 +106,3 @@ class Rest:
             return {"error": answer.stderr.strip()}
         found: dict[str, Any] = json.loads(answer.stdout)
         return found
-
-
-def _roles(pod: Pod) -> tuple[int, tuple[int, ...]]:
-    """A pod's supervisor and its worker processes."""
-    children = pod.children()
-    return next(pid for pid in pod.members() if pid not in children), children

@@ -8,6 +8,7 @@ from typing import Literal
 import attrs
 
 from chaos.faults import ALL
+from chaos.faults.base import OWN_REDIS
 
 Weights = Mapping[str, float]
 
@@ -196,6 +197,13 @@ _ALL = (
 )
 
 SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in _ALL}
+
+
+def left_out(scenario: Scenario, offers: frozenset[str]) -> dict[str, frozenset[str]]:
+    """Return the faults of a scenario that cannot be done where only this is offered, and what each of them lacks."""
+    own = frozenset() if scenario.client_list else frozenset({OWN_REDIS})  # else nobody refuses CLIENT
+    lacks = {name: (ALL[name].needs | own) - offers for name in scenario.faults}
+    return {name: missing for name, missing in lacks.items() if missing}
 
 
 def check() -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import attrs
 
-from chaos.collector import Collector
+from chaos.collector import Collector, is_one_of
 from chaos.ledger import Ledger
 from chaos.observer import Observer
 from chaos.pods import group
-from chaos.pods.base import Pod
+from chaos.pods.base import Cluster, Pod
 from chaos.pods.local import LocalCluster
 from chaos.proxy import Command, Match, Proxy, Trap
 from chaos.records import FaultRecord, Harm, Run, now
@@ -51,11 +51,14 @@ class Stage:
 
     ledger: Ledger
     collector: Collector
-    server: Server
+    server: Server | None
+    """None: the Redis is not ours to break."""
     observer: Observer
-    cluster: LocalCluster
+    cluster: Cluster
+    pods: int
+    """How many the cluster keeps."""
     doors: dict[str, Proxy]
-    """Each replica's way to Redis, by its name; the producers' is `producer`."""
+    """Each replica's way to Redis, by its name; the producers' is `producer`. Empty: nothing stands between."""
     rng: random.Random
     dead_after: float
     """Seconds after which a process that cannot reach Redis may be declared dead: TTL and confirm."""
@@ -70,7 +73,7 @@ class Stage:
     count: int = 0
     """Faults so far."""
     _lock: threading.RLock = attrs.field(factory=threading.RLock)
-    _dying: dict[int, tuple[Run, float]] = attrs.field(factory=dict)
+    _dying: dict[tuple[str, int], tuple[Run, float]] = attrs.field(factory=dict)
 
     # -- looking
 
@@ -88,8 +91,9 @@ class Stage:
         ready = self.ready()
         if len(ready) <= spare:
             return None
-        running = {run.pid for run in self.collector.open_runs()}
-        busy = [pod for pod in ready if running & set(pod.children())]
+        runs = self.collector.open_runs()
+        hosts, pids = {run.host for run in runs}, {run.pid for run in runs}
+        busy = [pod for pod in ready if (pod.host in hosts if pod.host else pids & set(pod.children()))]
         return self.rng.choice(busy or ready)
 
     def door(self, pod: Pod) -> Proxy:
@@ -97,7 +101,8 @@ class Stage:
         return self.doors[pod.replica]
 
     def pod_of(self, pid: int) -> str:
-        """The name of the pod that a process belongs to, as long as the process lives."""
+        """The name of the pod that a process of this machine belongs to, as long as the process lives."""
+        assert isinstance(self.cluster, LocalCluster)
         try:
             main = os.getpgid(pid)
         except ProcessLookupError:
@@ -193,35 +198,38 @@ class Stage:
         self.later(seconds, end)
 
     def grace_over(self, name: str, target: str, pids: tuple[int, ...], at: float) -> None:
-        """Hear from the cluster that the grace period of a pod was over before its processes were."""
+        """Hear from the cluster that all of a pod died though nobody had armed that: its grace period was over, say."""
         self.log(name, target, "dead", at=at, ended_at=now(), pids=pids, observed=True, kind="pod")
 
     def saw(self, what: str, run: Run) -> None:
         """Hear from the collector what a job does: one that is about to end its process."""
         if what == "dies":
             with self._lock:
-                self._dying[run.pid] = (run, now())
+                self._dying[run.host, run.pid] = (run, now())
 
     def heard(self) -> set[int]:
         """Processes from whose jobs something was heard, and whose end is not known."""
         with self._lock:
-            return {run.pid for run in self.collector.open_runs()} | set(self._dying)
+            return {run.pid for run in self.collector.open_runs()} | {pid for _, pid in self._dying}
 
-    def ended(self, pids: set[int]) -> None:
-        """Hear from the cluster that processes are dead: those that had said so ended themselves."""
+    def ended(self, pids: Collection[int] | None, host: str = "") -> None:
+        """Hear that processes are dead: those that had said so ended themselves. As Collector.processes_ended."""
         with self._lock:
-            dead = {pid: self._dying.pop(pid) for pid in pids if pid in self._dying}
-        for pid, (run, at) in dead.items():
+            dying = [process for process, (run, _) in self._dying.items() if is_one_of(run, pids, host)]
+            dead = [self._dying.pop(process) for process in dying]
+        for run, at in dead:
+            where: dict[str, Any] = {"host": host} if host else {}
             self.log(
                 "suicide",
-                "job",
+                host or "job",
                 "dead",
                 at=at,
                 ended_at=now(),
-                pids=(pid,),
+                pids=(run.pid,),
                 observed=True,
                 kind="child",
                 token=run.token,
+                **where,
             )
 
     # -- time

@@ -8,17 +8,17 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import attrs
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 import reliq
 from chaos.jobs import app, digest
 from chaos.ledger import Ledger
 from chaos.records import Expected, Sent, now
-from chaos.servers import connect
 
 ODD: tuple[Any, ...] = (
     None,
@@ -85,13 +85,13 @@ KINDS: dict[str, Kind] = {
 
 
 class Producer(threading.Thread):
-    """Sends `jobs` jobs, evenly over `seconds`, through a door of its own; remembers what it has learned of each."""
+    """Sends `jobs` jobs, evenly over `seconds`, to the Redis at `url`; remembers what it has learned of each."""
 
     def __init__(
         self,
         *,
         ledger: Ledger,
-        door: Path,
+        url: str,
         weights: Mapping[str, float],
         jobs: int,
         seconds: float,
@@ -100,7 +100,7 @@ class Producer(threading.Thread):
     ) -> None:
         super().__init__(name="producer", daemon=True)
         self._ledger = ledger
-        self._door = door
+        self._url = url
         self._weights = dict(weights)
         self._jobs = jobs
         self._seconds = seconds
@@ -187,7 +187,7 @@ class Producer(threading.Thread):
     def _push(self, queue: str, text: str) -> tuple[Any, str | None]:
         # As any client would: it knows nothing of resends.
         try:
-            with connect(self._door, socket_timeout=3) as client:
+            with redis.Redis.from_url(self._url, retry=Retry(NoBackoff(), 0), socket_timeout=3) as client:
                 client.sadd("queues", queue)
                 client.lpush(f"queue:{queue}", text.encode())
         except redis.ResponseError:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import attrs
 
 from chaos.pods.base import Verb
 from chaos.stage import Stage
+
+LOCAL = "pods on this machine"
+PROXIES = "a proxy before each pod"
+OWN_REDIS = "a Redis of its own"
 
 
 @attrs.frozen
@@ -27,3 +31,16 @@ class Fault:
     """Whether it needs the proxies."""
     redis: bool = False
     """Whether it needs the server to be ours."""
+    local: bool = False
+    """Whether it needs more of a pod than the Pod of chaos.pods.base can do."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What there must be for it to be possible, in words."""
+        things = {PROXIES: self.proxied, OWN_REDIS: self.redis, LOCAL: self.local}
+        return needs_of(self.verbs) | {thing for thing, needed in things.items() if needed}
+
+
+def needs_of(verbs: Iterable[Verb]) -> frozenset[str]:
+    """Return verbs in the words of `needs`."""
+    return frozenset(f"the verb {verb}" for verb in verbs)

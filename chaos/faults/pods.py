@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from chaos.faults.base import Fault
-from chaos.pods.local import LocalPod
+from chaos.pods.local import LocalCluster, LocalPod
+from chaos.records import Harm, now
 from chaos.stage import Stage
 
 
@@ -73,8 +74,12 @@ def _freeze(stage: Stage, name: str, seconds: float) -> bool:
     pod = stage.busy(spare=1)
     if pod is None:
         return False
+    at = now()
     pids = pod.freeze()
-    stage.hold(name, pod.name, "held" if name == "freeze-pod" else "none", seconds, pod.thaw, pids=pids, cut=True)
+    if not pids:
+        return False
+    harm: Harm = "held" if name == "freeze-pod" else "none"
+    stage.hold(name, pod.name, harm, seconds, pod.thaw, pids=pids, at=at, cut=True)
     return True
 
 
@@ -95,9 +100,9 @@ def freeze_child(stage: Stage) -> bool:
 def delete_pod(stage: Stage) -> bool:
     """Take one pod away as a kubelet does: preStop, SIGTERM, grace period."""
     pod = stage.busy(spare=1)
-    if not isinstance(pod, LocalPod):
+    if pod is None:
         return False
-    pod.delete(pod.recipe.termination)
+    pod.delete(stage.cluster.grace)
     stage.log("delete-pod", pod.name, "none", pids=())
     return True
 
@@ -114,11 +119,10 @@ def delete_hastily(stage: Stage) -> bool:
 
 def scale_down(stage: Stage) -> bool:
     """Scale to half the replicas, and back."""
-    replicas = len(stage.cluster.replicas)
     if len(stage.ready()) < 2:
         return False
-    stage.cluster.scale(max(1, replicas // 2))
-    stage.hold("scale-down", "deployment", "none", stage.rng.uniform(2, 6), lambda: stage.cluster.scale(replicas))
+    stage.cluster.scale(max(1, stage.pods // 2))
+    stage.hold("scale-down", "deployment", "none", stage.rng.uniform(2, 6), lambda: stage.cluster.scale(stage.pods))
     return True
 
 
@@ -126,8 +130,6 @@ def rollout(stage: Stage) -> bool:
     """Replace all pods one by one, with the other version of the application: old and new run side by side."""
     if stage.cluster.rolling():
         return False
-    for replica in stage.cluster.replicas:
-        replica.version = "old" if replica.version == "new" else "new"
     stage.cluster.rollout_restart()
     stage.log("rollout", "deployment", "none")
     return True
@@ -135,7 +137,7 @@ def rollout(stage: Stage) -> bool:
 
 def drain(stage: Stage) -> bool:
     """Evict all pods of one node."""
-    pod = stage.pick(spare=len(stage.cluster.replicas) // 2)
+    pod = stage.pick(spare=stage.pods // 2)
     if pod is None:
         return False
     stage.cluster.drain(pod)
@@ -146,7 +148,7 @@ def drain(stage: Stage) -> bool:
 def full_disk(stage: Stage) -> bool:
     """Kill a pod; the next one in its place logs to a disk that is full, for a while."""
     pod = stage.pick(spare=1)
-    if pod is None:
+    if pod is None or not isinstance(stage.cluster, LocalCluster):
         return False
     replica = stage.cluster.replica_of(pod)
     replica.log_full = True
@@ -183,12 +185,12 @@ FAULTS = (
     Fault("kill-all-pods", kill_all_pods.__doc__ or "", kill_all_pods, frozenset({"kill-all"})),
     Fault("freeze-pod", freeze_pod.__doc__ or "", freeze_pod, frozenset({"freeze"})),
     Fault("freeze-briefly", freeze_briefly.__doc__ or "", freeze_briefly, frozenset({"freeze"})),
-    Fault("freeze-child", freeze_child.__doc__ or "", freeze_child, frozenset({"freeze"})),
+    Fault("freeze-child", freeze_child.__doc__ or "", freeze_child, frozenset({"freeze"}), local=True),
     Fault("delete-pod", delete_pod.__doc__ or "", delete_pod, frozenset({"delete"})),
     Fault("delete-hastily", delete_hastily.__doc__ or "", delete_hastily, frozenset({"delete"})),
     Fault("scale-down", scale_down.__doc__ or "", scale_down, frozenset({"scale"})),
     Fault("rollout", rollout.__doc__ or "", rollout, frozenset({"restart"})),
     Fault("drain", drain.__doc__ or "", drain, frozenset({"drain"})),
-    Fault("full-disk", full_disk.__doc__ or "", full_disk, frozenset({"kill-all"})),
-    Fault("clock-step", clock_step.__doc__ or "", clock_step, frozenset({"kill-all"})),
+    Fault("full-disk", full_disk.__doc__ or "", full_disk, frozenset({"kill-all"}), local=True),
+    Fault("clock-step", clock_step.__doc__ or "", clock_step, local=True),
 )

@@ -146,7 +146,7 @@ FAULTS = (
         partial(_at, name="kill-in-beat", commands=("beat",), when="after", scope="pod"),
         proxied=True,
     ),
-    Fault("kill-in-release", in_release.__doc__ or "", in_release, frozenset({"delete"}), proxied=True),
+    Fault("kill-in-release", in_release.__doc__ or "", in_release, proxied=True, local=True),
     Fault("kill-at-boot", at_boot.__doc__ or "", at_boot, frozenset({"kill-child"}), proxied=True),
     Fault("kill-in-sweep", in_sweep.__doc__ or "", in_sweep, frozenset({"kill-all"}), proxied=True),
     Fault("kill-in-promotion", in_promotion.__doc__ or "", in_promotion, proxied=True),

@@ -28,6 +28,7 @@ def restart_empty(stage: Stage) -> bool:
 def _kill(stage: Stage, name: str, harm: Harm, *, seconds: float | None = None, empty: bool = False) -> bool:
     if stage.redis_held:
         return False
+    assert stage.server is not None
     began = now()
     stage.server.kill()
     if empty:
@@ -50,6 +51,7 @@ def stall(stage: Stage) -> bool:
 def _freeze(stage: Stage, name: str, seconds: float) -> bool:
     if stage.redis_held:
         return False
+    assert stage.server is not None
     stage.server.pause()
     stage.hold(name, "redis", "none", seconds, stage.server.resume, outage=True)
     return True

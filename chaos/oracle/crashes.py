@@ -64,7 +64,7 @@ def may_be_counted(facts: Facts, story: Story, run: Run) -> bool:
         return False
     process = facts.fleet.process(run)
     life = facts.fleet.life(process)
-    stopping = min(life.term if life else math.inf, facts.strikes.orphaned(process))
+    stopping = min(life.stopping if life else math.inf, facts.strikes.orphaned(process))
     return facts.strikes.unhindered(process, stopping, death.earliest) <= SETTLE_WITHIN
 
 

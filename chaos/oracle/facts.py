@@ -118,7 +118,7 @@ def load(ledger: Ledger) -> Facts:
     settings, final = ledger.settings(), ledger.final()
     stories = _stories(ledger.sent(), ledger.runs(), final.homes if final else {})
     faults = ledger.faults()
-    fleet = Fleet(ledger.pod_events())
+    fleet = Fleet(ledger.pod_events(), settings.ttl + settings.confirm)
     holders = [(run, story.follower(run)) for story in stories.values() if story.kind == "gil" for run in story.runs]
     return Facts(
         settings=settings,

@@ -22,6 +22,8 @@ def check(facts: Facts) -> Check:
     final = facts.final
     if final is None:
         return Check(name="liveness", promise=promise, judged=0, skipped="the run did not reach its end")
+    if final.idle is None:
+        promise += "; that traffic could not be seen there and is not judged"
     findings = [*_drained(final), *_idle(final, facts.settings.processes)]
     for story in facts.stories.values():
         findings += _left(story)
@@ -45,6 +47,8 @@ def _drained(final: Final) -> list[Finding]:
 
 def _idle(final: Final, processes: int) -> list[Finding]:
     """The dead of the run are looked after for a quarter of an hour: that is traffic, and no leak."""
+    if final.idle is None:
+        return []
     before, after = final.idle
     most = 1.5 * (before + final.walk / (WALK_EVERY * processes)) + SLACK
     if after <= most:

@@ -43,4 +43,4 @@ class Load:
 
     def _serves(self, name: str, at: float) -> bool:
         life = self._facts.fleet.lives[name]
-        return life.ready <= at < min(life.told, life.end, self._facts.strikes.main_death(name))
+        return life.ready <= at < min(life.told, life.leaves, self._facts.strikes.main_death(name))

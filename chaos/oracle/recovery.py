@@ -168,7 +168,7 @@ class Calm:
 
 def _watcher(facts: Facts, life: Life) -> tuple[str, float, float]:
     """Return from when to when a pod could tell a death: it must have had answers since before the last beat."""
-    gone = min(life.told, life.end, facts.strikes.main_death(life.name))
+    gone = min(life.told, life.leaves, facts.strikes.main_death(life.name))
     return life.name, life.ready + 2 * facts.settings.beat + GRAIN, gone
 
 

@@ -41,13 +41,16 @@ class Death:
     name: str
     earliest: float
     latest: float
-    pids: frozenset[int]
+    pids: frozenset[int] | None
+    """None: all of the pod, whose container ends as a whole."""
     pod: str | None
     """The pod that was struck, if its target is one."""
     whole: bool
     """Whether the supervisor died too."""
     known: float | None
-    """From when its recovery is measured: when it was struck, or seen if nobody had armed it. None if nobody knows."""
+    """From when its recovery is measured: when it was struck, or seen if nobody had armed it or it happened out of
+    sight. None if nobody knows.
+    """
     number: int | None = None
     """Of the fault, if it is one."""
 
@@ -107,10 +110,10 @@ class Strikes:
             for pod in self._pods(death) if death.whole else ():
                 self._main_deaths[pod] = min(death.earliest, self._main_deaths.get(pod, math.inf))
         deaths += [death for life in fleet.lives.values() for death in self._stuck(life)]
-        self._deaths: defaultdict[int, list[Death]] = defaultdict(list)
-        for death in sorted(deaths, key=lambda death: death.earliest):
-            for pid in death.pids:
-                self._deaths[pid].append(death)
+        self._deaths: defaultdict[int | str | None, list[Death]] = defaultdict(list)
+        for death in deaths:
+            for key in [death.pod] if death.pids is None else death.pids:
+                self._deaths[key].append(death)
         holders = list(holders)
         holds = [self._hold(fault) for fault in faults if fault.harm == "held"]
         self._holds = _Holds([*holds, *self._cut_while_deaf(faults, holders)])
@@ -121,7 +124,7 @@ class Strikes:
         for run, following in holders:
             until = run.ended_at if run.ended_at is not None else following.started_at if following else math.inf
             process = fleet.process(run)
-            self._hindrances[process.pid].append((None, (run.started_at, min(until, process.until))))
+            self._hindrances[process.pid].append((process.pod, (run.started_at, min(until, process.until))))
 
     # -- what happened to a process
 
@@ -131,11 +134,12 @@ class Strikes:
         if found is None:
             found = self._deaths_of[process] = [
                 death
-                for death in self._deaths[process.pid]
+                for death in (*self._deaths[process.pid], *self._deaths[process.pod or ""])
                 if _same_pod(death.pod, process)
                 and process.since <= death.latest
                 and death.earliest <= process.until + GRAIN
             ]
+            found.sort(key=lambda death: death.earliest)
         return found
 
     def holds(self, process: Process, begin: float, end: float) -> list[Hold]:
@@ -175,14 +179,17 @@ class Strikes:
     # -- from records to strikes
 
     def _death(self, fault: FaultRecord) -> Death:
+        pod, whole = self._pod(fault), self._whole(fault)
+        afar = pod in self._fleet.lives and bool(self._fleet.lives[pod].host)
+        seen = (fault.observed or afar) and fault.ended_at is not None
         return Death(
             name=fault.name,
             earliest=fault.at - (SEEN_WITHIN if fault.observed else 0.0),
             latest=(fault.at if fault.ended_at is None else fault.ended_at) + GRAIN,
-            pids=frozenset(fault.pids),
-            pod=self._pod(fault),
-            whole=self._whole(fault),
-            known=fault.ended_at if fault.observed and fault.ended_at is not None else fault.at,
+            pids=None if afar and whole else frozenset(fault.pids),
+            pod=pod,
+            whole=whole,
+            known=fault.ended_at if seen else fault.at,
             number=fault.number,
         )
 
@@ -227,26 +234,32 @@ class Strikes:
         return any(pid in life.mains for pid in fault.pids for life in self._fleet.owners(pid, fault.at))
 
     def _pod(self, fault: FaultRecord) -> str | None:
-        return fault.target if fault.target in self._fleet.lives else None
+        if "host" in fault.detail and fault.pids:
+            return self._fleet.name_at(fault.detail["host"], fault.pids[0], fault.at)
+        known = fault.target in self._fleet.lives
+        # Where ids alone say nothing, they say nothing of a pod that nobody knows, either.
+        return fault.target if known or (self._fleet.afar and fault.pids) else None
 
     def _pods(self, death: Death) -> set[str]:
         if death.pod is not None:
             return {death.pod}
-        return {life.name for pid in death.pids for life in self._fleet.owners(pid, death.earliest)}
+        return {life.name for pid in death.pids or () for life in self._fleet.owners(pid, death.earliest)}
 
     def _stuck(self, life: Life) -> Iterator[Death]:
         """What a stop itself may end: processes whose jobs do not unwind, or that cannot reach Redis."""
         if self._settings.stop is None:
             return
-        for told in {life.term, self.main_death(life.name)} - {math.inf}:
-            begin = told + self._settings.stop
+        # Of a container that ends with its supervisor nothing is left that would have to stop.
+        for told in {life.term, math.inf if life.host else self.main_death(life.name)} - {math.inf}:
+            begin = (life.told if life.host else told) + self._settings.stop
+            latest = (life.stopping if life.host else told) + self._settings.stop
             if told == life.term and life.end < begin:
                 continue
             yield Death(
                 name="stop",
                 earliest=begin,
-                latest=begin + GIVES_UP + GRAIN,
-                pids=frozenset(life.spans),
+                latest=latest + GIVES_UP + GRAIN,
+                pids=None if life.host else frozenset(life.spans),
                 pod=life.name,
                 whole=False,
                 known=None,
@@ -306,7 +319,7 @@ def _same_pod(pod: str | None, process: Process) -> bool:
 
 def _grace_over(life: Life) -> Death:
     at = life.kill
-    pids = frozenset(pid for pid in life.spans if life.had(pid, at))
+    pids = None if life.host else frozenset(pid for pid in life.spans if life.had(pid, at))
     return Death(name="grace-over", earliest=at, latest=at + GRAIN, pids=pids, pod=life.name, whole=True, known=at)
 
 

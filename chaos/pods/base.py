@@ -6,12 +6,24 @@ a new one for each that ends.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
+
+from chaos.records import PodEvent
 
 Verb = Literal[
     "kill-all", "kill-main", "kill-child", "delete", "delete-now", "freeze", "scale", "restart", "drain", "exec-stop"
 ]
 """What a cluster may be able to do; a scenario that needs more than the cluster can is refused before it starts."""
+
+
+Note = Callable[[PodEvent], None]
+"""Told of each moment of each pod."""
+
+Struck = Callable[[str, str, tuple[int, ...], float], None]
+"""Told of a death that nobody armed: its name, the pod, the processes as far as they are known, and since when they may
+be dead.
+"""
 
 
 class Pod(Protocol):
@@ -21,6 +33,11 @@ class Pod(Protocol):
     """REPLICA-INCARNATION, as `pod-1-3`, or the cluster's own name: unique for each start."""
     replica: str
     """The replica that it is a start of, as `pod-1`; the same as `name` where replicas have no names."""
+    host: str
+    """The host's name in the identities of its processes, if no other replica has the same; else empty.
+
+    On one machine process ids alone tell whose a process is; where each pod counts its own, they do it with this only.
+    """
 
     def running(self) -> bool:
         """Whether its main process lives."""
@@ -63,8 +80,15 @@ class Cluster(Protocol):
 
     verbs: frozenset[Verb]
 
+    @property
+    def grace(self) -> float:
+        """Seconds that a pod is given to end in order, unless somebody says otherwise."""
+
     def pods(self) -> list[Pod]:
         """Return the pods that run, in the order of their replicas."""
+
+    def everything(self) -> Sequence[Pod]:
+        """Return the pods of which something lives, also those that are going."""
 
     def tick(self) -> None:
         """Do what is due: start replacements, go on with deletions, note what ended. Some twenty times a second."""
@@ -74,6 +98,9 @@ class Cluster(Protocol):
 
     def rollout_restart(self) -> None:
         """Replace all pods one by one, a new one first. Goes on in the background."""
+
+    def rolling(self) -> bool:
+        """Whether that is under way."""
 
     def drain(self, pod: Pod) -> None:
         """Evict everything from the node this pod is on, and let it come back elsewhere."""

@@ -19,17 +19,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
 import attrs
 
-from chaos.pods.base import Pod, Verb
+from chaos.pods.base import Note, Pod, Struck, Verb
 from chaos.pods.kubecall import Background, Kubectl, KubectlError, failed
 from chaos.pods.kubepod import KubectlPod, Reach
 from chaos.pods.podstate import End, PodState, pod_states
-from chaos.records import PodEvent, now
+from chaos.records import now
 
 EVERY = 1.0
 """Seconds between two looks at the list of pods, or at the processes of one."""
@@ -53,20 +53,24 @@ class Deployment:
     shared: bool
     """Whether the containers of a pod share one pid namespace."""
     grace: float
+    template: Mapping[str, Any]
+    """The worker's container."""
 
 
 class KubectlCluster:
     """The pods of one Deployment. Raises KubectlError, here and everywhere: one line that says what to do.
 
-    `note` is called with each moment of each pod. `every` is the time between two looks, in seconds.
+    `note` is called with each moment of each pod, `struck` as that of LocalCluster. `every` is the time between two
+    looks, in seconds.
     """
 
     def __init__(
         self,
         kubectl: Kubectl,
         deployment: str,
-        note: Callable[[PodEvent], None],
+        note: Note,
         *,
+        struck: Struck | None = None,
         container: str = "worker",
         python: str = "python3",
         every: float = EVERY,
@@ -75,16 +79,37 @@ class KubectlCluster:
         self._name = f"deployment/{deployment}"
         self._container = container
         self._every = every
-        self._found = _deployment(kubectl.read("get", self._name))
+        self._found = _deployment(kubectl.read("get", self._name), container)
         self.verbs: frozenset[Verb] = frozenset(self._verbs())
         self._reach = Reach(
-            kubectl=kubectl, container=container, python=python, note=note, every=every, refresh=self._refresh
+            kubectl=kubectl,
+            container=container,
+            python=python,
+            note=note,
+            struck=struck,
+            every=every,
+            refresh=self._refresh,
         )
         self._pods: dict[Key, KubectlPod] = {}
         self._listed: list[PodState] = []
         self._drains: dict[str, Background] = {}
         self._looked_at = self._answered_at = -math.inf
+        self._asked_at = 0.0
         self._refresh()
+
+    @property
+    def grace(self) -> float:
+        """The grace period of the pod template."""
+        return self._found.grace
+
+    @property
+    def template(self) -> Mapping[str, Any]:
+        """The container of the pod template that runs the worker, as the API describes it."""
+        return self._found.template
+
+    def everything(self) -> list[Pod]:
+        """The same as `pods`: of a container that has ended nothing lives."""
+        return self.pods()
 
     def pods(self) -> list[Pod]:
         """Return the pods whose container runs, oldest first; those that are being deleted, too."""
@@ -162,6 +187,7 @@ class KubectlCluster:
                 raise
             return  # the last list serves a little longer
         self._answered_at = now()
+        self._reach.since, self._asked_at = self._asked_at, self._looked_at
         for state in self._listed:
             self._take(state)
         listed = {state.uid for state in self._listed}
@@ -215,7 +241,7 @@ class KubectlCluster:
         return {verb for verb, allowed in asked.items() if allowed}
 
 
-def _deployment(answer: Mapping[str, Any]) -> Deployment:
+def _deployment(answer: Mapping[str, Any], container: str) -> Deployment:
     try:
         spec = answer["spec"]
         template = spec["template"]["spec"]
@@ -224,6 +250,7 @@ def _deployment(answer: Mapping[str, Any]) -> Deployment:
             replicas=int(spec.get("replicas", 1)),
             shared=bool(template.get("shareProcessNamespace", False)),
             grace=float(template.get("terminationGracePeriodSeconds", 30)),
+            template=next((one for one in template.get("containers", ()) if one["name"] == container), {}),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise KubectlError(f"kubectl get printed a Deployment that cannot be read: {error!r}") from None

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from chaos.pods.base import Note, Struck
 from chaos.pods.kubecall import Cut, Gone, Kubectl, failed
 from chaos.pods.podstate import End, PodState
 from chaos.records import PodEvent, now
@@ -18,8 +19,13 @@ from chaos.records import PodEvent, now
 KILLED = 137
 """Exit code of a program in a container that was killed with it."""
 
+CAUSES = {"OOMKilled": "oom-killed", "Evicted": "evicted"}
+"""Ends of a container that Kubernetes has a word for and nobody armed: their names as faults."""
+
 LEAST_GRACE = 2.0
 """Seconds that the kubelet gives a container between SIGTERM and SIGKILL, however little it was told to."""
+
+CLOCK = "import time; print(time.monotonic())"
 
 SOURCE = Path(__file__).with_name("inside.py")
 
@@ -41,11 +47,14 @@ class Reach:
     kubectl: Kubectl
     container: str
     python: str
-    note: Callable[[PodEvent], None]
+    note: Note
+    struck: Struck | None
     every: float
     """Seconds for which the processes of a pod are taken for known."""
     refresh: Callable[[], None]
     """Looks at the list of pods, if the last look is old."""
+    since: float = 0.0
+    """When the list before the last one was asked for: what the last one shows for the first time came after that."""
     frozen: set[KubectlPod] = attrs.field(factory=set)
 
     def inside(self, replica: str, *words: str) -> Sight:
@@ -67,7 +76,7 @@ class KubectlPod:
     """One run of the container of one Kubernetes pod. Made by its cluster, which tells it what it has seen."""
 
     def __init__(self, state: PodState, reach: Reach) -> None:
-        self.replica = state.name
+        self.replica = self.host = state.name
         self.name = f"{state.name}-{state.restarts}" if state.restarts else state.name
         self._state = state
         self._reach = reach
@@ -76,7 +85,7 @@ class KubectlPod:
         self._grace_ends = math.inf
         self._seen = Sight()
         self._seen_at = -math.inf
-        self._say("start", replica=state.name, node=state.node, uid=state.uid)
+        self._say("start", replica=state.name, host=state.name, node=state.node, uid=state.uid, since=reach.since)
 
     # -- the Pod of chaos.pods.base
 
@@ -124,10 +133,10 @@ class KubectlPod:
 
         A grace of 0 deletes by force: the pod is off the list at once, and its container gets two seconds at most.
         """
-        seconds = math.ceil(grace)
+        seconds, since = math.ceil(grace), now()
         self._delete(seconds)
         self._forced = not seconds
-        self.told(seconds)
+        self.told(seconds, since)
 
     def freeze(self) -> tuple[int, ...]:
         """SIGSTOP everything in its container."""
@@ -139,6 +148,15 @@ class KubectlPod:
         self._strike("thaw")
         self._reach.frozen.discard(self)
 
+    def clock(self) -> float:
+        """Return what the monotonic clock says in its container. Raises KubectlError."""
+        reach = self._reach
+        answer = reach.kubectl.run("exec", self.replica, "-c", reach.container, "--", reach.python, "-c", CLOCK)
+        try:
+            return float(answer.out)
+        except ValueError:
+            raise failed("exec", answer) from None
+
     # -- what its cluster has seen
 
     def saw(self, state: PodState) -> None:
@@ -148,23 +166,37 @@ class KubectlPod:
             self._was_ready = True
             self._say("ready")
         if state.deleting:
-            self.told(state.grace)
+            self.told(state.grace, self._reach.since)
 
-    def told(self, grace: float | None) -> None:
-        """Learn that it is being deleted, with so many seconds of grace."""
+    def told(self, grace: float | None, since: float) -> None:
+        """Learn that it is being deleted, with so many seconds of grace; it may have been told since that moment."""
         if self._end is None and not self._was_told:
             self._was_told = True
-            self._grace_ends = math.inf if grace is None else now() + max(grace, LEAST_GRACE)
-            self._say("term", grace=grace)
+            self._grace_ends = math.inf if grace is None else since + max(grace, LEAST_GRACE)
+            self._say("term", grace=grace, since=since)
 
-    def ended(self, end: End) -> None:
-        """Learn that its container has ended; of one that is off the list by force, that it is about to."""
-        if self._end is None:
-            self._end = end
-            self._reach.frozen.discard(self)
-            if end.code in (None, -9) and (now() >= self._grace_ends or self._forced):
-                self._say("kill", at=self._grace_ends)
-            self._say("end", **attrs.asdict(end))
+    def ended(self, end: End, since: float | None = None) -> None:
+        """Learn that its container has ended; of one that is off the list by force, that it is about to.
+
+        `since` is when it was struck, if that was armed.
+        """
+        if self._end is not None:
+            return
+        self._end = end
+        self._reach.frozen.discard(self)
+        killed = since is None and end.code in (None, -9)
+        over = killed and (now() >= self._grace_ends or self._forced)
+        if over:
+            self._say("kill", at=self._grace_ends)
+        self._say("end", since=self._reach.since if since is None else since, **attrs.asdict(end))
+        if over and not self._forced:
+            self._struck("grace-over", self._grace_ends)
+        elif killed and not over and end.reason in CAUSES:
+            self._struck(CAUSES[end.reason], self._reach.since)
+
+    def _struck(self, name: str, since: float) -> None:
+        if self._reach.struck is not None:
+            self._reach.struck(name, self.name, self._seen.members, since)
 
     @property
     def over(self) -> bool:
@@ -179,9 +211,10 @@ class KubectlPod:
         return self._seen
 
     def _killed(self, verb: str) -> tuple[int, ...]:
-        hit = self._strike(verb, lost=self.members())
+        lost, since = self.members(), now()
+        hit = self._strike(verb, lost=lost)
         if hit:
-            self.ended(End(-9, verb))
+            self.ended(End(-9, verb), since)
         return hit
 
     def _strike(self, *words: str, lost: tuple[int, ...] = ()) -> tuple[int, ...]:

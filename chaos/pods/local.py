@@ -15,7 +15,7 @@ from pathlib import Path
 import attrs
 
 from chaos.pods import group
-from chaos.pods.base import Pod, Verb
+from chaos.pods.base import Note, Pod, Struck, Verb
 from chaos.pods.cgroup import MemoryLimit, memory_limit
 from chaos.records import PodEvent, now
 
@@ -23,10 +23,6 @@ ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = Path(__file__).with_name("launch.py")
 CLOCKWORK = Path(__file__).with_name("clockwork")
 """Holds a sitecustomize module: a pod's wall clock can be set wrong while it runs."""
-
-Note = Callable[[PodEvent], None]
-Struck = Callable[[str, str, tuple[int, ...], float], None]
-"""Told of a death that nobody armed: its name, the pod, the processes, and since when they may be dead."""
 
 
 @attrs.define
@@ -78,6 +74,7 @@ class LocalPod:
 
     def __init__(self, replica: Replica, recipe: Recipe, note: Note) -> None:
         self.replica = replica.name
+        self.host = ""
         self.name = f"{replica.name}-{replica.count}"
         self.recipe = recipe
         self._note = note
@@ -288,6 +285,11 @@ class LocalCluster:
         self._known: dict[str, frozenset[int]] = {}
         self._groups: set[int] = set()
 
+    @property
+    def grace(self) -> float:
+        """The pods' grace period."""
+        return self._recipe.termination
+
     def pods(self) -> list[Pod]:
         """The pods that run."""
         return [replica.pod for replica in self.replicas if replica.pod is not None and replica.pod.running()]
@@ -380,7 +382,9 @@ class LocalCluster:
                 replica.pod.delete(self._recipe.termination)
 
     def rollout_restart(self) -> None:
-        """Replace one replica after the other."""
+        """Replace one replica after the other, and let it run the other version of the application."""
+        for replica in self.replicas:
+            replica.version = "old" if replica.version == "new" else "new"
         self._rollout = [replica for replica in self.replicas if replica.wanted]
 
     def rolling(self) -> bool:

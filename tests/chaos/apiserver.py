@@ -66,6 +66,8 @@ class ApiServer:
         self.denied: set[str] = set()
         """What `can-i` answers no to, as `patch nodes` or `create pods/exec`."""
         self.asked: list[Asked] = []
+        self.lock = threading.RLock()
+        """Held while it answers: whoever else changes its objects takes it, too."""
         self.execute: Callable[[str, list[str]], Exec] = lambda pod, command: Exec(b"", b"", 0)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"api": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
@@ -87,6 +89,14 @@ class ApiServer:
     def url(self) -> str:
         """Where it serves."""
         return f"http://127.0.0.1:{self._server.server_port}"
+
+    def kubeconfig(self, context: str) -> str:
+        """What kubectl has to read to find it under this name."""
+        cluster = {"name": context, "cluster": {"server": self.url}}
+        user = {"name": "developer", "user": {"token": "none"}}
+        named = {"name": context, "context": {"cluster": context, "user": "developer"}}
+        config = {"apiVersion": "v1", "kind": "Config", "clusters": [cluster], "users": [user], "contexts": [named]}
+        return json.dumps(config)
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
         """Return status and object for a request."""
@@ -243,8 +253,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        status, value = self.api.answer(self.command, parts.path, query, decoded(body))
-        text = json.dumps(value).encode()
+        with self.api.lock:
+            status, value = self.api.answer(self.command, parts.path, query, decoded(body))
+            text = json.dumps(value).encode()
         self.send_response(status)
         discovered = ";g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList" if parts.path in ("/api", "/apis") else ""
         self.send_header("Content-Type", f"application/json{discovered}")

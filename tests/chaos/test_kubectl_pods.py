@@ -9,7 +9,7 @@ import pytest
 from chaos.pods.kubecall import Kubectl, KubectlError
 from chaos.pods.kubectl import KubectlCluster
 from chaos.pods.podstate import End, pod_states
-from chaos.records import PodEvent
+from chaos.records import PodEvent, now
 from tests.chaos.recorded import RecordedKubectl, objects, pod
 
 CRASHED = {"terminated": {"exitCode": 70, "reason": "Error", "startedAt": None, "finishedAt": "2026-05-04T10:02:41Z"}}
@@ -117,8 +117,17 @@ def recorded(tmp_path: Path) -> Iterator[RecordedKubectl]:
     assert not program.unknown()
 
 
+Struck = list[tuple[str, str, tuple[int, ...], float]]
+
+
 @pytest.fixture
-def watch(recorded: RecordedKubectl) -> Watch:
+def struck() -> Struck:
+    """The deaths that the cluster told of: name, pod, processes, since when."""
+    return []
+
+
+@pytest.fixture
+def watch(recorded: RecordedKubectl, struck: Struck) -> Watch:
     """Shows a cluster one list after the other; gives it and what it noted."""
 
     def show(*lists: list[dict[str, Any]]) -> tuple[KubectlCluster, list[PodEvent]]:
@@ -127,7 +136,13 @@ def watch(recorded: RecordedKubectl) -> Watch:
         for pods in lists:
             recorded.lists(*pods)
         events: list[PodEvent] = []
-        cluster = KubectlCluster(Kubectl(program=str(recorded.path)), "reliq-worker", events.append, every=0.0)
+        cluster = KubectlCluster(
+            Kubectl(program=str(recorded.path)),
+            "reliq-worker",
+            events.append,
+            struck=lambda *what: struck.append(what),
+            every=0.0,
+        )
         for _ in lists[1:]:
             cluster.tick()
         return cluster, events
@@ -136,13 +151,18 @@ def watch(recorded: RecordedKubectl) -> Watch:
 
 
 NAME = "reliq-worker-7c9f8d6b5d-8hj7w"
-START = {"replica": NAME, "node": "kind-worker", "uid": pod("ready")["metadata"]["uid"]}
+START = {"replica": NAME, "host": NAME, "node": "kind-worker", "uid": pod("ready")["metadata"]["uid"]}
 GOING = {"deletionTimestamp": "2026-05-04T10:05:10Z"}
 UNREADY = [{"type": "Ready", "status": "False"}]
 
 
 def told(events: list[PodEvent]) -> list[tuple[str, str]]:
     return [(event.pod.removeprefix(NAME), event.what) for event in events]
+
+
+def said(event: PodEvent) -> dict[str, Any]:
+    """The detail of an event, without since when it may have come."""
+    return {name: value for name, value in event.detail.items() if name != "since"}
 
 
 def test_a_whole_life(watch: Watch) -> None:
@@ -156,7 +176,7 @@ def test_a_whole_life(watch: Watch) -> None:
         [],
     )
     assert told(events) == [("", "start"), ("", "ready"), ("", "term"), ("", "end")]
-    assert [event.detail for event in events] == [
+    assert [said(event) for event in events] == [
         START,
         {},
         {"grace": 10},
@@ -171,10 +191,11 @@ def test_a_pending_pod_has_not_started(watch: Watch) -> None:
     assert (cluster.pods(), events) == ([], [])
 
 
-def test_a_container_that_starts_again_is_another_pod_of_the_same_replica(watch: Watch) -> None:
+def test_a_container_that_starts_again_is_another_pod_of_the_same_replica(watch: Watch, struck: Struck) -> None:
     cluster, events = watch([pod("ready")], [pod("ready", restartCount=1, state=RUNS, lastState=KILLED, ready=True)])
     assert told(events) == [("", "start"), ("", "ready"), ("", "end"), ("-1", "start"), ("-1", "ready")]
     assert events[2].detail["code"] == -9
+    assert not struck, "somebody killed it, nobody knows why: that explains nothing"
     (one,) = cluster.pods()
     assert (one.name, one.replica, one.running(), one.exit_code()) == (f"{NAME}-1", NAME, True, None)
 
@@ -191,7 +212,7 @@ def test_a_container_that_waits_for_its_next_start_has_ended_and_ends_once(watch
 def test_a_run_that_no_list_ever_showed_is_not_told(watch: Watch) -> None:
     _, events = watch([pod("ready")], [pod("ready", restartCount=2, state=RUNS, lastState=KILLED)])
     assert told(events) == [("", "start"), ("", "ready"), ("", "end"), ("-2", "start"), ("-2", "ready")]
-    assert events[2].detail == {"code": None, "reason": "restarted", "finished_at": ""}
+    assert said(events[2]) == {"code": None, "reason": "restarted", "finished_at": ""}
 
 
 def test_an_old_end_is_not_told_as_news(watch: Watch) -> None:
@@ -199,25 +220,27 @@ def test_an_old_end_is_not_told_as_news(watch: Watch) -> None:
     assert [(event.pod[-2:], event.what) for event in events] == [("-1", "start"), ("-1", "ready")]
 
 
-def test_a_memory_limit_that_struck_is_told(watch: Watch) -> None:
+def test_a_memory_limit_that_struck_is_told(watch: Watch, struck: Struck) -> None:
     before = pod("oom-killed", restartCount=0, lastState={})
     _, events = watch([before], [pod("oom-killed")])
     (end,) = [event for event in events if event.what == "end"]
     assert (end.detail["code"], end.detail["reason"]) == (-9, "OOMKilled")
+    assert struck == [("oom-killed", end.pod, (), end.detail["since"])]
 
 
 @pytest.mark.parametrize("statuses", [pod("evicted")["status"]["containerStatuses"], []], ids=["unknown", "none"])
-def test_an_eviction_is_told(watch: Watch, statuses: list[dict[str, Any]]) -> None:
+def test_an_eviction_is_told(watch: Watch, struck: Struck, statuses: list[dict[str, Any]]) -> None:
     evicted = pod("evicted", metadata=pod("ready")["metadata"], status={"containerStatuses": statuses})
     cluster, events = watch([pod("ready")], [evicted])
     assert (events[-1].what, events[-1].detail["reason"]) == ("end", "Evicted")
+    assert [what[:2] for what in struck] == [("evicted", NAME)]
     assert cluster.pods() == []
 
 
 def test_a_pod_that_is_off_the_list_has_ended_nobody_knows_how(watch: Watch) -> None:
     cluster, events = watch([pod("ready"), pod("not-ready")], [pod("not-ready")])
     assert told(events)[-1] == ("", "end")
-    assert events[-1].detail == {"code": None, "reason": "no longer listed", "finished_at": ""}
+    assert said(events[-1]) == {"code": None, "reason": "no longer listed", "finished_at": ""}
     assert len(cluster.pods()) == 1
 
 
@@ -230,7 +253,13 @@ def test_pods_are_the_same_objects_from_list_to_list(watch: Watch) -> None:
 
 @pytest.mark.parametrize(("seconds", "code"), [(4.9, 137), (5.1, 0), (5.1, 137), (5.1, None)])
 def test_the_end_of_the_grace_period_is_inferred(
-    watch: Watch, recorded: RecordedKubectl, monkeypatch: pytest.MonkeyPatch, seconds: float, code: int | None
+    watch: Watch,
+    struck: Struck,
+    recorded: RecordedKubectl,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    seconds: float,
+    code: int | None,
 ) -> None:
     time = 100.0
     monkeypatch.setattr("chaos.pods.kubepod.now", lambda: time)
@@ -242,6 +271,7 @@ def test_the_end_of_the_grace_period_is_inferred(
     cluster.tick()
     kill = [("kill", 105.0)] if seconds > 5 and code != 0 else []
     assert [(event.what, event.at) for event in events[2:]] == [("term", 100.0), *kill, ("end", 100.0 + seconds)]
+    assert struck == [("grace-over", NAME, (), at) for _, at in kill]
 
 
 def test_a_forced_deletion_kills_two_seconds_later(
@@ -264,4 +294,38 @@ def test_a_pod_that_the_driver_has_deleted_is_told_once(watch: Watch, recorded: 
     cluster.pods()[0].delete(5)
     cluster.tick()
     assert told(events) == [("", "start"), ("", "ready"), ("", "term")]
-    assert events[-1].detail == {"grace": 5}
+    assert said(events[-1]) == {"grace": 5}
+
+
+def test_what_a_list_shows_first_came_after_the_list_before(watch: Watch, recorded: RecordedKubectl) -> None:
+    cluster, events = watch([])
+    recorded.lists(pod("ready"))
+    recorded.lists(pod("ready", metadata={**GOING, "deletionGracePeriodSeconds": 5}))
+    recorded.lists()
+    moments = []
+    for _ in range(3):
+        moments.append(now())
+        cluster.tick()
+    starts, terms, ends = ([event for event in events if event.what == what] for what in ("start", "term", "end"))
+    assert starts[0].detail["since"] < moments[0] < starts[0].at
+    assert moments[0] < terms[0].detail["since"] < moments[1] < terms[0].at
+    assert moments[1] < ends[0].detail["since"] < moments[2] < ends[0].at
+
+
+def test_a_grace_period_that_somebody_else_gave_may_be_over_early(
+    watch: Watch, struck: Struck, recorded: RecordedKubectl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is counted from the list that did not show it yet: the pod may have been told right after that."""
+    clock = 100.0
+    for module in ("kubectl", "kubepod"):
+        monkeypatch.setattr(f"chaos.pods.{module}.now", lambda: clock)
+    cluster, events = watch([pod("ready")])
+    for seconds, pods in (
+        (1.0, [pod("ready", metadata={**GOING, "deletionGracePeriodSeconds": 5})]),
+        (4.1, [pod("ready", metadata=GOING, state={"terminated": {"exitCode": 137}})]),
+    ):
+        clock += seconds
+        recorded.lists(*pods)
+        cluster.tick()
+    assert [(event.what, event.at) for event in events[2:]] == [("term", 101.0), ("kill", 105.0), ("end", 105.1)]
+    assert struck == [("grace-over", NAME, (), 105.0)]

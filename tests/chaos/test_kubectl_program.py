@@ -3,7 +3,6 @@
 It shows that the command lines exist and what they ask for. What a cluster then does with it, no test here shows.
 """
 
-import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -35,11 +34,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
     pods = [pod("ready"), pod("terminating")]
     del pods[1]["metadata"]["deletionTimestamp"]
     with ApiServer(objects()["deployment"], pods, ["kind-worker", "kind-worker2"]) as server:
-        cluster = {"name": "standin", "cluster": {"server": server.url}}
-        user = {"name": "developer", "user": {"token": "none"}}
-        context = {"name": "standin", "context": {"cluster": "standin", "user": "developer"}}
-        config = {"apiVersion": "v1", "kind": "Config", "clusters": [cluster], "users": [user], "contexts": [context]}
-        (tmp_path / "config").write_text(json.dumps(config))
+        (tmp_path / "config").write_text(server.kubeconfig("standin"))
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
         monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "cache"))
         yield server

@@ -14,9 +14,12 @@ import click
 import pytest
 import yaml
 
-from chaos import conductor
+from chaos.pods.local import ROOT as TREE
 from chaos.pods.local import Recipe
 from chaos.scenarios import Scenario
+from chaos.sites import base as site
+from chaos.sites.local import LocalSite
+from chaos.sites.manifest import sizes
 from reliq.cli import cli
 from reliq.cli.settings import Settings, gather
 from reliq.config import Config, WorkerConfig, check_url
@@ -202,9 +205,12 @@ def test_scenarios_reckon_with_the_numbers_of_the_overlay(tmp_path: Path, monkey
         assert getattr(options, name) == usual[name], name
     assert tuple(queue.name for queue in options.queues) == usual["queues"]
     assert (config.beat, config.ttl) == (usual["beat"], usual["ttl"])
-    assert config.connect_timeout == conductor.CONNECT_TIMEOUT
-    assert config.command_timeout == conductor.COMMAND_TIMEOUT
-    assert config.longest_backoff == conductor.BACKOFF
+    assert config.connect_timeout == site.CONNECT_TIMEOUT
+    assert config.command_timeout == site.COMMAND_TIMEOUT
+    assert config.longest_backoff == site.BACKOFF
+    plain = Scenario(name="plain", what="", faults={})
+    assert sizes(container) == LocalSite(plain, 1, tmp_path, TREE).sizes, "and a run reads them there"
+    assert sizes(container).confirm == config.confirm_after
 
 
 def test_a_pod_is_ready_when_a_worker_of_it_has_registered(server: Server) -> None:

@@ -187,15 +187,6 @@ class TestAfterADeath:
         book.kill(104, 11)
         assert len(book.found("duplicates")) == 1
 
-    def test_on_a_cluster_the_host_tells_the_pod(self) -> None:
-        book = Book()
-        book.run(1, 11, 100, identity="b-1:11:0")
-        book.run(1, 21, 105, 106)
-        book.kill(104, 11, target="a-1")
-        assert len(book.found("duplicates")) == 1
-        book.kill(104, 11, target="b-1")
-        assert not book.found("duplicates")
-
     def test_one_that_was_seen_may_be_noted_late(self) -> None:
         book = self.book()
         book.fault("suicide", "dead", 105 + SEEN_WITHIN / 2, 11, ended_at=106, observed=True)

@@ -28,6 +28,7 @@ from chaos.points import WAYS
 from chaos.points import points as every_point
 from chaos.report import write
 from chaos.report.terminal import Progress, progress, show
+from chaos.revisions import last_tag
 from chaos.scenarios import SCENARIOS, Scenario, left_out
 from chaos.sites.base import StageError
 from chaos.sites.kubectl import ClusterSite, Kubernetes
@@ -112,6 +113,7 @@ _run_argument = click.argument("run_directory", metavar="RUN", type=click.Path(p
 @click.option("--minutes", type=click.FloatRange(min=0.05), default=1.0, show_default=True)
 @click.option("--jobs", type=click.IntRange(min=1), help="How many jobs; by default the scenario's rate says.")
 @click.option("--pods", type=click.IntRange(min=1, max=64))
+@click.option("--old", metavar="REVISION", help="What old pods run in a rollout; by default the last tag, if any.")
 @click.option("--directory", type=click.Path(file_okay=False, path_type=Path), help="Where the run's files go.")
 @site_options
 def run(
@@ -121,12 +123,16 @@ def run(
     minutes: float,
     jobs: int | None,
     pods: int | None,
+    old: str | None,
     directory: Path | None,
     where: Kubernetes | None,
 ) -> None:
     """Play a scenario. Exit code 0: it counts, and nothing was found."""
     seed = _seed(seed)
-    options = Options(seed=seed, minutes=minutes, jobs=jobs, pods=pods)
+    if old is not None and where is not None:
+        raise click.UsageError("--old is for --driver local: a cluster runs the image that its Deployment names")
+    old = last_tag() if old is None and where is None else old
+    options = Options(seed=seed, minutes=minutes, jobs=jobs, pods=pods, old=old or "")
     verdict = play(SCENARIOS[name], options, Console(), directory or _place(name, seed), where)
     sys.exit(0 if verdict.ok else 1)
 
@@ -153,7 +159,14 @@ def replay(run_directory: Path, directory: Path | None) -> None:
         plan = tuple((float(at), str(name)) for at, name in ledger.fact("plan", []))
     if settings.driver != "local":
         raise click.ClickException("that run was on a cluster, where nothing can be timed as before: use `run --seed`")
-    options = Options(seed=settings.seed, minutes=settings.minutes, jobs=settings.jobs, pods=settings.pods, plan=plan)
+    options = Options(
+        seed=settings.seed,
+        minutes=settings.minutes,
+        jobs=settings.jobs,
+        pods=settings.pods,
+        old=settings.old,
+        plan=plan,
+    )
     scenario = {**PLAYS, **SCENARIOS}[settings.scenario]
     verdict = play(scenario, options, Console(), directory or _place(f"{scenario.name}-replay", settings.seed))
     sys.exit(0 if verdict.ok else 1)

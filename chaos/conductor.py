@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import random
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -15,7 +14,7 @@ from typing import Any, Literal, Self
 
 import attrs
 
-import reliq
+from chaos import revisions
 from chaos.auditor import Auditor
 from chaos.collector import Collector
 from chaos.faults import ALL
@@ -46,6 +45,8 @@ class Options:
     pods: int | None = None
     code: Path = ROOT
     """The tree whose reliq the pods run."""
+    old: str = ""
+    """The revision of reliq that old pods run where pods are rolled out; empty: the same as new ones."""
     plan: tuple[tuple[float, str], ...] | None = None
     """When to strike with what, seconds from the beginning: a replay."""
 
@@ -68,7 +69,7 @@ class Run:
         self.options = options
         self.directory = directory
         self.shown = shown
-        self.site = site or LocalSite(scenario, options.pods or scenario.pods, directory, options.code)
+        self.site = site or self._here()
         self.left_out = left_out(scenario, self.site.offers)
         if self.left_out.keys() == scenario.faults.keys():
             lacks = ", ".join(sorted(frozenset().union(*self.left_out.values())))
@@ -80,6 +81,16 @@ class Run:
         with ExitStack() as opened:
             self._open(opened)
             self._opened = opened.pop_all()
+
+    def _here(self) -> LocalSite:
+        old = None
+        if self.options.old:
+            try:
+                old = revisions.tree(self.options.old, self.directory / "old")
+            except revisions.RevisionError as error:
+                raise StageError(f"there is no tree of {self.options.old}: {error}") from None
+        pods = self.options.pods or self.scenario.pods
+        return LocalSite(self.scenario, pods, self.directory, self.options.code, old)
 
     def _open(self, opened: ExitStack) -> None:
         """Prepare everything; what was opened last is closed first."""
@@ -158,7 +169,8 @@ class Run:
             durability=scenario.durability,
             client_list=scenario.client_list,
             armed=tuple(sorted(set(self._deck[-most:]))),
-            revision=_revision(),
+            revision=revisions.current(),
+            old=self.options.old,
             driver=self.site.driver,
         )
 
@@ -293,13 +305,3 @@ class Run:
         if struck:
             self.plan.append((round(now() - began, 3), name))
         return struck
-
-
-def _revision() -> str:
-    try:
-        run = subprocess.run(
-            ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return reliq.__version__
-    return run.stdout.strip()

@@ -219,5 +219,7 @@ class Settings:
     stop: float | None = None
     """From SIGTERM until a supervisor may kill a process whose jobs do not unwind: its timeout and grace together.
     None: not known, and then such an end explains nothing."""
+    old: str = ""
+    """The revision of reliq that old pods ran; empty: the same as new ones."""
     driver: Literal["local", "kubectl"] = "local"
     """Where the pods were: on this machine, or on a cluster."""

@@ -127,7 +127,7 @@ def scale_down(stage: Stage) -> bool:
 
 
 def rollout(stage: Stage) -> bool:
-    """Replace all pods one by one, with the other version of the application: old and new run side by side."""
+    """Replace all pods one by one, with the other version: old and new code run side by side."""
     if stage.cluster.rolling():
         return False
     stage.cluster.rollout_restart()

@@ -31,10 +31,8 @@ class Replica:
 
     name: str
     url: str
-    code: Path | None = None
-    """The tree whose reliq it runs, if not the recipe's."""
     version: str = "new"
-    """The version of the application, as chaos.jobs knows them."""
+    """The version of the application, as chaos.jobs knows them, and of reliq, if the recipe has an old one."""
     log_full: bool = False
     """Whether its log goes to a disk that is full."""
     wanted: bool = True
@@ -62,6 +60,8 @@ class Recipe:
     app: str = "chaos.jobs:app"
     code: Path = ROOT
     """The tree whose reliq the pods run."""
+    old: Path | None = None
+    """The tree whose reliq pods of the old version run; None: the same as all."""
 
     @property
     def termination(self) -> float:
@@ -109,6 +109,7 @@ class LocalPod:
         return [*launch, "--", *worker]
 
     def _environment(self, replica: Replica) -> dict[str, str]:
+        code = (self.recipe.old if replica.version == "old" else None) or self.recipe.code
         own = {name: value for name, value in os.environ.items() if not name.startswith(("RELIQ_", "CHAOS_"))}
         return {
             **own,
@@ -117,7 +118,7 @@ class LocalPod:
             "CHAOS_COLLECTOR": self.recipe.collector,
             "CHAOS_CODE": replica.version,
             "CHAOS_CLOCK": str(self.clock),
-            "PYTHONPATH": os.pathsep.join([str(CLOCKWORK), str(replica.code or self.recipe.code)]),
+            "PYTHONPATH": os.pathsep.join(map(str, (CLOCKWORK, code, ROOT))),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
@@ -382,7 +383,7 @@ class LocalCluster:
                 replica.pod.delete(self._recipe.termination)
 
     def rollout_restart(self) -> None:
-        """Replace one replica after the other, and let it run the other version of the application."""
+        """Replace one replica after the other, and let it run the other version."""
         for replica in self.replicas:
             replica.version = "old" if replica.version == "new" else "new"
         self._rollout = [replica for replica in self.replicas if replica.wanted]

@@ -65,7 +65,7 @@ def _head(summary: Summary, verdict: Verdict) -> Markup:
     ]
     return tag(
         "header",
-        tag("p", "reliq chaos run", class_="kicker"),
+        tag("p", " · ".join(("reliq chaos run", *summary.builds)), class_="kicker"),
         tag("h1", *_title(summary)),
         tag("p", tag("strong", summary.word), " ", SENTENCES[summary.word], class_=f"verdict {summary.word.lower()}"),
         tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in facts), class_="facts"),

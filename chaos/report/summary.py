@@ -71,6 +71,14 @@ class Summary:
         """The scenario and its seed."""
         return f"{self.settings.scenario}, seed {self.settings.seed}" if self.settings else "a run that never began"
 
+    @property
+    def builds(self) -> tuple[str, ...]:
+        """What ran: the revision, that of old pods if it was another, the server."""
+        if self.settings is None:
+            return ()
+        old = (f"old pods {self.settings.old}",) if self.settings.old else ()
+        return (f"revision {self.settings.revision}", *old, self.server)
+
 
 def summarize(ledger: Ledger, verdict: Verdict) -> Summary:
     """The run in short."""

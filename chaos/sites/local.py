@@ -25,7 +25,7 @@ CRASH_LIMIT = 3
 
 
 class LocalSite:
-    """Implements Site. `code` is the tree whose reliq the pods run."""
+    """Implements Site. `code` is the tree whose reliq the pods run, `old` that of old pods, if they run another."""
 
     driver: Literal["local", "kubectl"] = "local"
     wake_within = 30.0
@@ -35,11 +35,12 @@ class LocalSite:
     server: Server
     doors: dict[str, Proxy]
 
-    def __init__(self, scenario: Scenario, pods: int, directory: Path, code: Path) -> None:
+    def __init__(self, scenario: Scenario, pods: int, directory: Path, code: Path, old: Path | None = None) -> None:
         self._scenario = scenario
         self._pods = pods
         self._directory = directory
         self._code = code
+        self._old = old
 
     @property
     def sizes(self) -> Sizes:
@@ -149,6 +150,7 @@ class LocalSite:
             grace=GRACE,
             memory=scenario.memory,
             code=self._code,
+            old=self._old,
         )
 
     def _url(self, door: Proxy) -> str:

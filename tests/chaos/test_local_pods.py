@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
 
+import reliq
 from chaos.observer import Observer
 from chaos.pods import group
 from chaos.pods.cgroup import memory_limit
-from chaos.pods.local import LocalCluster, LocalPod, Recipe, Replica
+from chaos.pods.local import ROOT, LocalCluster, LocalPod, Recipe, Replica
 from chaos.points import FAST
 from chaos.records import PodEvent
 from tests.chaos.oracle_ledgers import Book
@@ -28,7 +31,15 @@ WITHIN = 20.0
 class Stagehand:
     """A cluster with one or two replicas, and what was noted of it."""
 
-    def __init__(self, server: Server, directory: Path, replicas: int = 1, memory: int | None = None) -> None:
+    def __init__(
+        self,
+        server: Server,
+        directory: Path,
+        replicas: int = 1,
+        *,
+        memory: int | None = None,
+        old: Path | None = None,
+    ) -> None:
         self.observer = Observer(unix_socket_path=str(server.socket))
         self.events: list[PodEvent] = []
         self.struck: list[tuple[str, str]] = []
@@ -42,6 +53,7 @@ class Stagehand:
             timeout=0.5,
             grace=0.5,
             memory=memory,
+            old=old,
         )
         self.cluster = LocalCluster(
             [Replica(f"pod-{number + 1}", server.url) for number in range(replicas)],
@@ -158,6 +170,28 @@ def test_a_rollout_starts_the_new_one_first(hand: Stagehand) -> None:
     hand.until(lambda: not hand.cluster.rolling() and hand.told("pod-1-1")[-1] == "end", "the old one has ended")
     moments = [(event.pod, event.what) for event in hand.events]
     assert moments.index(("pod-1-2", "ready")) < moments.index(("pod-1-1", "prestop"))
+
+
+def test_old_pods_run_the_old_tree(server: Server, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    for name in ("reliq", "lua"):
+        shutil.copytree(ROOT / name, old / name)
+    init = old / "reliq" / "__init__.py"
+    init.write_text(init.read_text().replace(f'__version__ = "{reliq.__version__}"', '__version__ = "0.0.1"'))
+    hand = Stagehand(server, tmp_path, old=old)
+
+    def versions() -> list[str]:
+        entries = cast("dict[bytes, bytes]", hand.observer.client.hgetall("fleet"))
+        return [json.loads(entry)["version"] for entry in entries.values()]
+
+    try:
+        hand.ready()
+        assert versions() == [reliq.__version__]
+        hand.cluster.rollout_restart()
+        hand.until(lambda: hand.told("pod-1-1")[-1] == "end", "it has been replaced")
+        assert "0.0.1" in versions()
+    finally:
+        hand.close()
 
 
 def test_scaling_down_takes_pods_away_in_order(server: Server, tmp_path: Path) -> None:

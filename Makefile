@@ -36,7 +36,7 @@ chaos: $(VENV)/.installed  ## break reliq for some minutes: crash points, random
 
 compat: $(VENV)/.installed  ## the suite on Redis 6.2, 7.0 and 8.2 (SERVERS="redis-6.2 ...")
 	@for server in $(SERVERS); do \
-	  if version=$$($(BIN)/python -m tests.support.servers $$server); then \
+	  if version=$$($(BIN)/python -m chaos.servers $$server); then \
 	    echo "== $$server: $$version"; \
 	    RELIQ_TEST_SERVER=$$server $(PYTEST) --ignore=tests/contract || exit 1; \
 	  elif [ -n "$$CI" ]; then echo "$$server is missing" >&2; exit 1; \

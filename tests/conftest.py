@@ -7,9 +7,9 @@ from typing import Protocol
 import pytest
 import redis
 
+from chaos.proxy import Proxy
+from chaos.servers import Server
 from tests.support.leaks import LeakCheck, adopt_orphans, check_keys
-from tests.support.proxy import Proxy
-from tests.support.servers import Server
 
 
 class FreshServer(Protocol):

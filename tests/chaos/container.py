@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.eventually import eventually
+from chaos.eventually import eventually
+from chaos.servers import Server
 from tests.support.fleet import APP, FAST, ROOT
-from tests.support.servers import Server
 
 PAUSE = """
 import json, os, signal, subprocess, sys

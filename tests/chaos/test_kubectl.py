@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chaos.eventually import eventually
 from chaos.pods import kubectl as driver
 from chaos.pods.base import Cluster
 from chaos.pods.kubecall import Gone, Kubectl, KubectlError
@@ -14,7 +15,6 @@ from chaos.pods.kubectl import KubectlCluster
 from chaos.pods.kubepod import SOURCE, KubectlPod
 from chaos.records import PodEvent
 from tests.chaos.recorded import DEPLOYMENT, LIST, RecordedKubectl, objects, pod
-from tests.support.eventually import eventually
 
 READY = "reliq-worker-7c9f8d6b5d-8hj7w"
 EXEC = ["exec", READY, "-c", "worker", "--", "python3", "-c", "$INSIDE"]

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from chaos.eventually import eventually
 from chaos.pods import inside
 from chaos.pods.inside import UNTOUCHABLE, Process, look
 from chaos.pods.kubepod import SOURCE
+from chaos.servers import Server
 from tests.chaos.container import UNSHARE, Container, why_not
-from tests.support.eventually import eventually
-from tests.support.servers import Server
 
 REASON = why_not()
 needs_namespaces = pytest.mark.skipif(bool(REASON), reason=REASON)

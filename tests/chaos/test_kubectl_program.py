@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
+from chaos.eventually import eventually
 from chaos.pods.kubecall import Kubectl, KubectlError
 from chaos.pods.kubectl import KubectlCluster
 from chaos.records import PodEvent
+from chaos.servers import Server
 from tests.chaos.apiserver import ApiServer, Exec
 from tests.chaos.container import Container, why_not
 from tests.chaos.recorded import objects, pod
-from tests.support.eventually import eventually
-from tests.support.servers import Server
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 

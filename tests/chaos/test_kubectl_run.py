@@ -20,7 +20,7 @@ from chaos.pods.base import Verb
 from chaos.pods.local import LocalCluster
 from chaos.records import PodEvent, now
 from chaos.scenarios import SCENARIOS, Scenario, left_out
-from chaos.servers import free_port
+from chaos.servers import Server, free_port
 from chaos.sites.base import Hooks, StageError
 from chaos.sites.kubectl import ClusterSite, Kubernetes
 from chaos.sites.local import LocalSite
@@ -30,7 +30,6 @@ from tests.chaos.apiserver import ApiServer
 from tests.chaos.container import why_not
 from tests.chaos.kubelet import Kubelet
 from tests.chaos.recorded import RecordedKubectl, objects, pod
-from tests.support.servers import Server
 
 CLUSTER: frozenset[str] = frozenset(f"the verb {verb}" for verb in LocalCluster.verbs)
 FAR = ["--driver", "kubectl", "--deployment", "reliq-worker", "--collector", "127.0.0.1:7070"]

@@ -21,8 +21,8 @@ from chaos.pods.cgroup import memory_limit
 from chaos.pods.local import ROOT, LocalCluster, LocalPod, Recipe, Replica
 from chaos.points import FAST
 from chaos.records import PodEvent
+from chaos.servers import Server
 from tests.chaos.oracle_ledgers import Book
-from tests.support.servers import Server
 
 TERMINATED = -signal.SIGTERM
 WITHIN = 20.0

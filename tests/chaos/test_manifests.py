@@ -17,6 +17,7 @@ import yaml
 from chaos.pods.local import ROOT as TREE
 from chaos.pods.local import Recipe
 from chaos.scenarios import Scenario
+from chaos.servers import Server
 from chaos.sites import base as site
 from chaos.sites.local import LocalSite
 from chaos.sites.manifest import sizes
@@ -25,7 +26,6 @@ from reliq.cli.settings import Settings, gather
 from reliq.config import Config, WorkerConfig, check_url
 from tests.conftest import FreshServer
 from tests.support.fleet import Fleet
-from tests.support.servers import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from chaos.jobs import digest
 from chaos.observer import Observer, arguments_of, differs, key_table, token_of
+from chaos.servers import Server
 from tests.support import leaks
-from tests.support.servers import Server
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -10,10 +10,10 @@ from pathlib import Path
 import attrs
 import pytest
 
+from chaos.eventually import eventually
+from chaos.servers import Server
 from reliq.cli import main
-from tests.support.eventually import eventually
 from tests.support.fleet import FAST
-from tests.support.servers import Server
 
 JOBS = """
 from reliq import Reliq

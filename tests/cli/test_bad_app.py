@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from chaos.servers import Server
 from reliq.errors import ConfigError
 from reliq.server.child import load
 from tests.cli.conftest import JOBS, Start
-from tests.support.servers import Server
 
 CANNOT_LOAD = 2
 """The exit code."""

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import reliq as package
+from chaos.servers import Server
 from reliq import BadArguments, ConfigError, DuplicateJob, PayloadTooLarge
 from tests.cli.conftest import Reliq
-from tests.support.servers import Server
 
 FAILED, USAGE = 1, 2
 HUGE = "9" * 300

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from chaos.eventually import eventually
+from chaos.servers import Server, free_port
 from tests.cli.conftest import Reliq, Start
 from tests.conftest import FreshServer
-from tests.support.eventually import eventually
-from tests.support.servers import Server, free_port
 
 FAILED, USAGE, UNREACHABLE = 1, 2, 69
 

@@ -13,10 +13,10 @@ from typing import Any
 import attrs
 import pytest
 
+from chaos.eventually import eventually
 from reliq.cli.demo.ledger import Kill, Ledger, Run
 from reliq.cli.demo.proof import Proof, examine
 from reliq.inspect import QueueView, StatusView
-from tests.support.eventually import eventually
 
 POD, OTHER = 100, 200
 KILL_PROCESS = Kill(10.0, 10.1, "a process", POD, 101)

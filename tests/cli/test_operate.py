@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from chaos.eventually import eventually
+from chaos.servers import Server
 from tests.cli.conftest import Reliq, Start
-from tests.support.eventually import eventually
-from tests.support.servers import Server
 
 SLOW = """
 import pathlib, time

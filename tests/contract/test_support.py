@@ -7,11 +7,11 @@ import psutil
 import pytest
 import redis
 
+from chaos.eventually import eventually
+from chaos.proxy import Proxy, named, script
+from chaos.servers import Server
 from tests.conftest import FreshServer
-from tests.support.eventually import eventually
 from tests.support.leaks import LeakCheck, alive, foreign_keys
-from tests.support.proxy import Proxy, named, script
-from tests.support.servers import Server
 
 
 def test_a_durable_server_keeps_what_it_acknowledged_over_a_kill(fresh_server: FreshServer) -> None:

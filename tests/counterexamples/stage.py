@@ -17,6 +17,8 @@ from typing import Any, Self, cast
 
 import redis
 
+from chaos.eventually import eventually
+from chaos.proxy import Command, Match
 from reliq import Reliq, current_attempt
 from reliq.clock import SystemClock
 from reliq.config import Config, QueueOption, WorkerConfig
@@ -35,8 +37,6 @@ from reliq.store.connection import check_server
 from reliq.store.opening import Store
 from reliq.store.processes import Entry, Processes, new_identity
 from reliq.store.queue import Queue
-from tests.support.eventually import eventually
-from tests.support.proxy import Command, Match
 
 QUICK: dict[str, Any] = {
     "beat": 0.2,

@@ -8,6 +8,9 @@ from collections import Counter
 import pytest
 import redis
 
+from chaos.eventually import eventually
+from chaos.proxy import Match, Proxy, Trap, named, script
+from chaos.servers import Server
 from reliq.errors import StoreError, Unreachable
 from reliq.job import jid_of
 from reliq.outcome import Release, Retry
@@ -32,9 +35,6 @@ from tests.counterexamples.stage import (
     stranded,
     words,
 )
-from tests.support.eventually import eventually
-from tests.support.proxy import Match, Proxy, Trap, named, script
-from tests.support.servers import Server
 
 SHAS = Library.load().shas
 TURN, RECONCILE = script(SHAS["turn"]), script(SHAS["reconcile"])

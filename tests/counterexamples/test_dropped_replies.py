@@ -12,6 +12,9 @@ import orjson
 import pytest
 import redis
 
+from chaos.eventually import eventually
+from chaos.proxy import Match, Proxy, Trap, script
+from chaos.servers import Server
 from reliq.errors import StoreError, Unreachable
 from reliq.job import jid_of
 from reliq.server.promoter import Promoter
@@ -20,9 +23,6 @@ from reliq.store.scripts import Library
 from reliq.store.sets import Sets
 from tests.counterexamples import stage
 from tests.counterexamples.stage import Ledger, Loop, Seat, application, nth, words
-from tests.support.eventually import eventually
-from tests.support.proxy import Match, Proxy, Trap, script
-from tests.support.servers import Server
 
 SHAS = Library.load().shas
 

@@ -8,6 +8,9 @@ from collections import Counter
 import pytest
 import redis
 
+from chaos.eventually import eventually
+from chaos.proxy import Proxy
+from chaos.servers import Server
 from reliq.config import Config
 from reliq.errors import Refused, StoreError
 from reliq.job import jid_of
@@ -39,9 +42,6 @@ from tests.counterexamples.stage import (
     seats,
     stranded,
 )
-from tests.support.eventually import eventually
-from tests.support.proxy import Proxy
-from tests.support.servers import Server
 
 # -- 1: an outage longer than the TTL
 

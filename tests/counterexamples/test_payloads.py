@@ -6,6 +6,8 @@ from typing import cast
 import pytest
 import redis
 
+from chaos.eventually import eventually
+from chaos.servers import Server
 from reliq.errors import BadPayload, Refused
 from reliq.job import anonymous_jid, decode, jid_of
 from reliq.outcome import Bury
@@ -25,8 +27,6 @@ from tests.counterexamples.stage import (
     seats,
     stranded,
 )
-from tests.support.eventually import eventually
-from tests.support.servers import Server
 
 DEEP = b'{"class":"work","args":' + b"[" * 1100 + b"]" * 1100 + b',"jid":"deep","queue":"default"}'
 

@@ -12,14 +12,14 @@ from contextlib import ExitStack, suppress
 import pytest
 import redis
 
+from chaos.eventually import eventually
+from chaos.proxy import Command, Proxy, Trap
+from chaos.servers import Server
 from reliq.clock import SystemClock
 from reliq.job import jid_of
 from reliq.server.reaper import Reaper
 from reliq.store.opening import Store
 from tests.counterexamples.stage import Ledger, Loop, application, condemned, homes, payload, push, quick
-from tests.support.eventually import eventually
-from tests.support.proxy import Command, Proxy, Trap
-from tests.support.servers import Server
 
 SECONDS = 2.0
 ENOUGH = 10

@@ -9,6 +9,9 @@ import attrs
 import pytest
 import redis
 
+from chaos.eventually import eventually
+from chaos.proxy import Proxy, named, script
+from chaos.servers import Server
 from reliq.errors import JobInterrupted, Unreachable
 from reliq.job import jid_of
 from reliq.outcome import Bury, Done, Drop, Outcome, Release, Retry
@@ -39,9 +42,6 @@ from tests.counterexamples.stage import (
     seats,
     stranded,
 )
-from tests.support.eventually import eventually
-from tests.support.proxy import Proxy, named, script
-from tests.support.servers import Server
 
 OUTCOMES: dict[str, Outcome] = {
     "done": Done(),

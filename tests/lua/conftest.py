@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from chaos.servers import Server
 from reliq.config import Config
 from reliq.store.opening import Store
-from tests.support.servers import Server
 
 pytest.register_assert_rewrite("tests.lua.state")
 

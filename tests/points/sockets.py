@@ -5,7 +5,7 @@ from typing import Any
 
 import redis
 
-from tests.support.eventually import eventually
+from chaos.eventually import eventually
 
 
 def has_data(connection: Any) -> bool:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from chaos.servers import Server
 from tests.points.mutants import MUTANTS
 from tests.points.paths import PATHS
 from tests.points.points import BLOWS, cases, play
 from tests.points.world import Kit
-from tests.support.servers import Server
 
 pytestmark = pytest.mark.timeout(240)
 

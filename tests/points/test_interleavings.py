@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from chaos.servers import Server
 from tests.points.machine import Interleavings
 from tests.points.mutants import MUTANTS
 from tests.points.points import play
 from tests.points.world import Kit, World
-from tests.support.servers import Server
 
 EXAMPLES = int(os.environ.get("RELIQ_INTERLEAVINGS", "80"))
 USUAL = {"stateful_step_count": 35, "deadline": None, "suppress_health_check": list(HealthCheck)}

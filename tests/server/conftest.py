@@ -6,8 +6,8 @@ from typing import Protocol
 
 import pytest
 
+from chaos.servers import Server
 from tests.support.fleet import Fleet
-from tests.support.servers import Server
 
 
 class FleetOn(Protocol):

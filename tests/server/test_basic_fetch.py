@@ -1,6 +1,6 @@
 """`--no-superfetch`: plain BRPOP, and honest about what that loses."""
 
-from tests.support.eventually import eventually
+from chaos.eventually import eventually
 from tests.support.fleet import Fleet
 
 PLAIN = ["--no-superfetch"]

@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import pytest
 
+from chaos.eventually import eventually
 from reliq.config import WorkerConfig
 from reliq.server.role import Role
 from reliq.server.supervisor import Supervisor
-from tests.support.eventually import eventually
 from tests.support.fleet import Fleet
 
 LIMIT = 3

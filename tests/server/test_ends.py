@@ -6,7 +6,7 @@ from functools import partial
 import orjson
 import pytest
 
-from tests.support.eventually import eventually
+from chaos.eventually import eventually
 from tests.support.fleet import Fleet
 
 BROKEN = [

@@ -2,7 +2,7 @@
 
 import psutil
 
-from tests.support.eventually import eventually
+from chaos.eventually import eventually
 from tests.support.fleet import Fleet
 from tests.support.leaks import alive
 

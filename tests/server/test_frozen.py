@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.eventually import eventually
+from chaos.eventually import eventually
 from tests.support.fleet import CONFIRM, TTL, Fleet
 from tests.support.ledger import now
 

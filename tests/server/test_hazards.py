@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 import redis
 
+from chaos.servers import Server
 from reliq import ConfigError, JobTimeout, Reliq, Unreachable
 from reliq.clock import SystemClock
 from reliq.config import Config, WorkerConfig
@@ -32,7 +33,6 @@ from reliq.store.opening import Store
 from reliq.store.probe import Probe
 from reliq.store.processes import Entry, Processes
 from reliq.store.sets import Sets
-from tests.support.servers import Server
 
 
 def run(app: Reliq, payload: bytes) -> Ending:

@@ -1,11 +1,11 @@
 """All processes of a pod die at once, or only its supervisor: what other pods, and the children, do about it."""
 
+from chaos.eventually import eventually
+from chaos.servers import Server
 from tests.server.conftest import FleetOn
-from tests.support.eventually import eventually
 from tests.support.fleet import CONFIRM, FAST, TTL, Fleet
 from tests.support.ledger import now
 from tests.support.pod import Pod
-from tests.support.servers import Server
 
 LOOKS = 1.0
 """Seconds within which reapers look for what is overdue, and a busy machine gets round to it."""

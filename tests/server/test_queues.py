@@ -6,9 +6,9 @@ from collections import Counter
 import orjson
 import pytest
 
+from chaos.eventually import eventually
 from tests.conftest import FreshServer
 from tests.server.conftest import FleetOn
-from tests.support.eventually import eventually
 from tests.support.fleet import Fleet
 from tests.support.ledger import now
 

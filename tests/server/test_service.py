@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from functools import partial
 
+from chaos.eventually import eventually
 from reliq.errors import Unreachable
 from reliq.server.service import Service
-from tests.support.eventually import eventually
 
 
 class Counting(Service):

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from tests.support.eventually import eventually
+from chaos.eventually import eventually
 from tests.support.fleet import Fleet
 
 

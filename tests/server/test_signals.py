@@ -7,7 +7,7 @@ import sys
 
 import orjson
 
-from tests.support.eventually import eventually
+from chaos.eventually import eventually
 from tests.support.fleet import Fleet
 
 NO_WORKER = 3

@@ -2,9 +2,9 @@
 
 import pytest
 
+from chaos.eventually import eventually
 from tests.conftest import FreshServer
 from tests.server.conftest import FleetOn
-from tests.support.eventually import eventually
 
 UNREACHABLE = 69
 """EX_UNAVAILABLE."""

@@ -5,7 +5,7 @@ import signal
 import orjson
 import pytest
 
-from tests.support.eventually import eventually
+from chaos.eventually import eventually
 from tests.support.fleet import Fleet
 from tests.support.ledger import now
 from tests.support.pod import Pod

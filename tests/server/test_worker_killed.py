@@ -6,11 +6,11 @@ import signal
 from functools import partial
 from itertools import pairwise
 
+from chaos.eventually import eventually
+from chaos.servers import Server
 from tests.server.conftest import FleetOn
-from tests.support.eventually import eventually
 from tests.support.fleet import Fleet, median
 from tests.support.ledger import Event, now
-from tests.support.servers import Server
 
 JOBS = 240
 KILLS = 12

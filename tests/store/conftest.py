@@ -5,10 +5,10 @@ from typing import Any, Protocol
 
 import pytest
 
+from chaos.servers import Server
 from reliq.config import Config
 from reliq.store.connection import Link
 from reliq.store.opening import Store
-from tests.support.servers import Server
 
 QUICK: dict[str, Any] = {
     "beat": 0.2,

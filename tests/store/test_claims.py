@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from chaos.eventually import eventually
+from chaos.proxy import Proxy, script
+from chaos.servers import Server
 from reliq.errors import Refused, StoreError, Unreachable
 from reliq.outcome import Bury, Done, Drop, Outcome, Release, Retry
 from reliq.store.claims import Claim, Condemned, Doorbell, Ending, Holding
@@ -15,9 +18,6 @@ from reliq.store.opening import Store
 from reliq.store.queue import Queue
 from reliq.store.scripts import Library
 from tests.store.conftest import OpenStore
-from tests.support.eventually import eventually
-from tests.support.proxy import Proxy, script
-from tests.support.servers import Server
 
 ID = "web:7:0123456789ab"
 MAIL, LOW = 0, 1

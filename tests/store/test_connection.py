@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import redis
 
+from chaos.eventually import eventually
+from chaos.proxy import Proxy, named, script
+from chaos.servers import Server, free_port
 from reliq.config import Config, shown_url
 from reliq.errors import ConfigError, OldServer, Refused, StoreError, Unreachable
 from reliq.store.connection import Link, check_server, memory_policy
@@ -16,9 +19,6 @@ from reliq.store.opening import Store
 from reliq.store.scripts import Library
 from tests.conftest import FreshServer
 from tests.store.conftest import OpenStore
-from tests.support.eventually import eventually
-from tests.support.proxy import Proxy, named, script
-from tests.support.servers import Server, free_port
 
 
 @contextmanager

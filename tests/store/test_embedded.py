@@ -18,10 +18,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from chaos.eventually import eventually
 from reliq.errors import ConfigError, Unreachable
 from reliq.store import embedded
 from reliq.store.embedded import EmbeddedAddress, acquire, parse
-from tests.support.eventually import eventually
 
 ROOT = Path(__file__).parents[2]
 

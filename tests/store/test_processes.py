@@ -9,6 +9,8 @@ import orjson
 import pytest
 import redis
 
+from chaos.eventually import eventually
+from chaos.servers import Server
 from reliq.errors import Unreachable
 from reliq.job import encode
 from reliq.outcome import Done
@@ -17,8 +19,6 @@ from reliq.store.connection import Link
 from reliq.store.opening import Store
 from reliq.store.processes import Entry, Evidence, Look, Processes, Reaped, new_identity
 from tests.store.conftest import OpenStore
-from tests.support.eventually import eventually
-from tests.support.servers import Server
 
 ID = "web:7:0123456789ab"
 OTHER = "web:8:ba9876543210"

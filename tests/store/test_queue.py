@@ -18,15 +18,15 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from chaos.eventually import eventually
+from chaos.proxy import Proxy, named, script
+from chaos.servers import Server
 from reliq.errors import Refused, Unreachable
 from reliq.store.opening import Store
 from reliq.store.queue import BATCH_BYTES, BATCH_ITEMS, Queue, batches
 from reliq.store.scripts import Library
 from tests.conftest import FreshServer
 from tests.store.conftest import OpenStore
-from tests.support.eventually import eventually
-from tests.support.proxy import Proxy, named, script
-from tests.support.servers import Server
 
 SHAS = Library.load().shas
 

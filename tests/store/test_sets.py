@@ -6,10 +6,10 @@ from typing import cast
 import pytest
 import redis
 
+from chaos.eventually import eventually
 from reliq.store.connection import Link
 from reliq.store.opening import Store
 from reliq.store.sets import PROMOTE_ITEMS, Sets
-from tests.support.eventually import eventually
 
 NOW = 1700000000.5
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from chaos.eventually import eventually
+from chaos.servers import Server
 from tests.story.shop import app, branch, read
-from tests.support.eventually import eventually
 from tests.support.fleet import Fleet
 from tests.support.pod import Pod
-from tests.support.servers import Server
 
 APP = "tests.story.shop:app"
 

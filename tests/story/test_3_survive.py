@@ -4,9 +4,9 @@ import os
 import re
 import signal
 
+from chaos.eventually import eventually
 from tests.story.conftest import Shop, waiting
 from tests.story.shop import pack, welcome
-from tests.support.eventually import eventually
 
 
 def begun_in(line: str) -> int:

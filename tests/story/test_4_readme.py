@@ -18,9 +18,9 @@ from types import CodeType
 import pytest
 
 import reliq
+from chaos.eventually import eventually
+from chaos.servers import Server
 from reliq import Reliq
-from tests.support.eventually import eventually
-from tests.support.servers import Server
 
 
 def readme() -> str:

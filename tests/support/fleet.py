@@ -16,9 +16,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from chaos.eventually import eventually
 from reliq import Reliq
 from reliq.config import Config
-from tests.support.eventually import eventually
 from tests.support.ledger import VARIABLE, Ledger
 from tests.support.pod import Pod
 

@@ -17,9 +17,9 @@ import psutil
 import redis
 from redis.exceptions import NoPermissionError
 
+from chaos.eventually import eventually
+from chaos.servers import Server
 from reliq.store import keys
-from tests.support.eventually import eventually
-from tests.support.servers import Server
 
 PLACEHOLDERS = {
     "IDENTITY": r"[^:\s]+:\d+:[0-9a-f]{12}",

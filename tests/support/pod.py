@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import psutil
 
-from tests.support.eventually import eventually
+from chaos.eventually import eventually
 from tests.support.leaks import alive
 
 if TYPE_CHECKING:

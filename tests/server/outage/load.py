@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
 
+from chaos.eventually import eventually
 from reliq.errors import Refused, Unreachable
-from tests.support.eventually import eventually
 from tests.support.fleet import Fleet
 
 PAUSE = 0.004

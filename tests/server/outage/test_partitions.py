@@ -7,13 +7,13 @@ from collections import Counter
 
 import pytest
 
+from chaos.eventually import eventually
+from chaos.proxy import Proxy
+from chaos.servers import Server
 from tests.conftest import FreshServer
 from tests.server.conftest import FleetOn
 from tests.server.outage.load import Load, dice, nobody_dies, pass_time
-from tests.support.eventually import eventually
 from tests.support.fleet import CONFIRM, TTL
-from tests.support.proxy import Proxy
-from tests.support.servers import Server
 
 DEAD = TTL + CONFIRM + 2.0
 """Seconds within which the death of one who is silent must have been found by others who are there."""

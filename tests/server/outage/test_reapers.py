@@ -17,6 +17,9 @@ import orjson
 import pytest
 import redis
 
+from chaos.eventually import eventually
+from chaos.proxy import Proxy, script
+from chaos.servers import Server
 from reliq.config import Config
 from reliq.job import encode, jid_of, new_jid
 from reliq.store.opening import Store
@@ -24,10 +27,7 @@ from reliq.store.processes import Entry, Processes, new_identity
 from reliq.store.scripts import Library
 from tests.server.conftest import FleetOn
 from tests.server.outage.load import dice
-from tests.support.eventually import eventually
 from tests.support.fleet import CONFIRM, FAST, TTL, Fleet
-from tests.support.proxy import Proxy, script
-from tests.support.servers import Server
 
 REAP = script(Library.load().shas["reap"])
 

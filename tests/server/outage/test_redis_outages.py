@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 import redis
 
+from chaos.eventually import eventually
+from chaos.servers import Server
 from reliq.errors import Refused
 from tests.conftest import FreshServer
 from tests.server.conftest import FleetOn
 from tests.server.outage.load import Load, dice, nobody_dies, pass_time
-from tests.support.eventually import eventually
 from tests.support.fleet import CONFIRM, TTL, Fleet
-from tests.support.servers import Server
 
 LONG = TTL + CONFIRM + 0.5
 """Seconds after which one who cannot beat would be dead."""

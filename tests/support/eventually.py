@@ -1,3 +1,0 @@
-"""Moved to chaos.eventually."""
-
-from chaos.eventually import *  # noqa: F403

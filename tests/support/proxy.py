@@ -1,3 +1,0 @@
-"""Moved to chaos.proxy."""
-
-from chaos.proxy import *  # noqa: F403

@@ -1,3 +1,0 @@
-"""Moved to chaos.servers."""
-
-from chaos.servers import *  # noqa: F403

@@ -20,12 +20,13 @@ from chaos.conductor import Options, Run
 from chaos.ledger import Ledger
 from chaos.mutants.build import build
 from chaos.mutants.catalogue import MUTANTS, PLAYS, Mutant
-from chaos.mutants.hunt import Catch, by_name, hunt
+from chaos.mutants.hunt import Catch, by_name, plays
 from chaos.oracle import judge
 from chaos.pods.kubecall import KubectlError
 from chaos.pods.local import ROOT
 from chaos.points import WAYS
 from chaos.points import points as every_point
+from chaos.pool import Task, run_all
 from chaos.report import write
 from chaos.report.terminal import Progress, progress, show
 from chaos.revisions import last_tag
@@ -36,6 +37,8 @@ from chaos.sites.options import site_options
 from chaos.verdict import Verdict
 
 RUNS = Path(tempfile.gettempdir()) / "reliq-chaos"
+BRIEF = SCENARIOS.keys() - {"poison", "gil"}
+"""What half a minute is enough for: in the others memory is eaten, or an interpreter held, for longer than that."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -104,6 +107,9 @@ def _place(name: str, seed: int) -> Path:
 
 
 _seed_option = click.option("--seed", type=int, help="Where the dice begin; drawn and printed if not given.")
+_at_once_option = click.option(
+    "--at-once", type=click.IntRange(min=1), default=3, show_default=True, help="How many plays at the same time."
+)
 _run_argument = click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
 
 
@@ -200,19 +206,20 @@ def crashed(names: tuple[str, ...], console: Console) -> bool:
 @cli.command()
 @_seed_option
 @click.option("--minutes", type=click.FloatRange(min=0.05), default=0.5, show_default=True, help="Of each random run.")
-def sweep(seed: int | None, minutes: float) -> None:
+@_at_once_option
+def sweep(seed: int | None, minutes: float, at_once: int) -> None:
     """What CI does: all crash points, all mutants, three random runs. Exit code 0: all is as it must be."""
     console = Console()
     seed = _seed(seed)
-    names = random.Random(seed).sample(sorted(set(SCENARIOS) - {"everything", "poison", "gil"}), 2)
-    good = True
-    for number, name in enumerate(["everything", *names]):
-        options = Options(seed=seed + number, minutes=minutes)
-        good &= play(SCENARIOS[name], options, console, _place(name, seed + number)).ok
-    good &= crashed((), console)
-    good &= hunted(list(MUTANTS), seed, console, at_once=3)
-    console.print("all as it must be" if good else "NOT as it must be", highlight=False)
-    sys.exit(0 if good else 1)
+    console.print(f"sweep, seed {seed}", highlight=False)
+    names = ["everything", *random.Random(seed).sample(sorted(BRIEF - {"everything"}), 2)]
+    own = (sys.executable, "-u", "-m", "chaos")
+    tasks = [Task("points", (*own, "points"), 600.0)]
+    for number, name in enumerate(names):
+        place = _place(name, seed + number)
+        words = ("run", name, "--seed", str(seed + number), "--minutes", str(minutes), "--directory", str(place))
+        tasks.append(Task(f"run {name}", (*own, *words), minutes * 60 + 300.0))
+    sys.exit(0 if _as_it_must_be(tasks, list(MUTANTS), seed, console, at_once) else 1)
 
 
 @cli.command("play-one", hidden=True)
@@ -236,7 +243,7 @@ def play_one(name: str, mutant: str | None, seed: int, minutes: float, directory
 @cli.command()
 @click.argument("names", nargs=-1, metavar="[MUTANT]...")
 @click.option("--seed", type=int, help="Where the dice begin; drawn and printed if not given.")
-@click.option("--at-once", type=click.IntRange(min=1), default=2, show_default=True, help="Plays at the same time.")
+@_at_once_option
 @click.option("--controls/--no-controls", default=True, help="Also play the unbroken build, which has to be clean.")
 def mutants(names: tuple[str, ...], seed: int | None, at_once: int, *, controls: bool) -> None:
     """Play broken builds. Exit code 0: each was found, and the unbroken one is clean."""
@@ -244,25 +251,38 @@ def mutants(names: tuple[str, ...], seed: int | None, at_once: int, *, controls:
         chosen = by_name(names)
     except KeyError as error:
         raise click.UsageError(f"there is no mutant {error}; there are {', '.join(m.name for m in MUTANTS)}") from None
-    sys.exit(0 if hunted(chosen, seed, Console(), at_once=at_once, controls=controls) else 1)
+    console, seed = Console(), _seed(seed)
+    console.print(f"{len(chosen)} mutants, seed {seed}", highlight=False)
+    sys.exit(0 if _as_it_must_be([], chosen, seed, console, at_once, controls=controls) else 1)
 
 
-def hunted(
-    chosen: list[Mutant], seed: int | None, console: Console, *, at_once: int = 2, controls: bool = True
+def _as_it_must_be(
+    tasks: list[Task], mutants: list[Mutant], seed: int, console: Console, at_once: int, *, controls: bool = True
 ) -> bool:
-    """Hunt, say what was found, and return whether all went as it must."""
-    seed = _seed(seed)
-    console.print(f"{len(chosen)} mutants, seed {seed}")
+    """Run these programs, and hunt these mutants; say what came of each, and return whether all went well."""
+    good = True
+    with tempfile.TemporaryDirectory(prefix="reliq-mutants-", dir="/tmp") as place:
+        hunted = {play.name: play for play in plays(mutants, Path(place), controls=controls)}
+        for done in run_all([*tasks, *(play.task(seed) for play in hunted.values())], at_once):
+            if done.task.name in hunted:
+                catch = hunted[done.task.name].catch(done)
+                good &= catch.ok
+                _tell_catch(catch, console)
+            else:
+                good &= done.code == 0
+                word = {0: "ok", None: "TOO LONG"}.get(done.code, "NOT OK")
+                console.print(f"{word:9} {done.task.name:20} {done.seconds:4.0f} s", highlight=False)
+                console.print(done.output.rstrip(), highlight=False, markup=False)
+    console.print("all as it must be" if good else "NOT as it must be", highlight=False)
+    return good
 
-    def caught(catch: Catch) -> None:
-        how = ", ".join(f"{check} ({count})" for check, count in catch.findings.items()) or "nothing found"
-        word = "ok" if catch.ok else "NOT FOUND" if catch.wanted else "NOT CLEAN"
-        console.print(f"{word:9} {catch.name:20} {catch.scenario:8} {catch.seconds:4.0f} s  {how}", highlight=False)
-        for line in [*catch.void, *catch.trouble.splitlines()]:
-            console.print(f"          {line}", highlight=False, markup=False)
 
-    catches = hunt(chosen, seed, at_once=at_once, controls=controls, told=caught)
-    return all(catch.ok for catch in catches)
+def _tell_catch(catch: Catch, console: Console) -> None:
+    how = ", ".join(f"{check} ({count})" for check, count in catch.findings.items()) or "nothing found"
+    word = "ok" if catch.ok else "NOT FOUND" if catch.wanted else "NOT CLEAN"
+    console.print(f"{word:9} {catch.name:20} {catch.scenario:10} {catch.seconds:4.0f} s  {how}", highlight=False)
+    for line in () if catch.ok else (*catch.void, *catch.first, *catch.trouble.splitlines()):
+        console.print(f"          {line}", highlight=False, markup=False)
 
 
 @cli.command("list")

@@ -45,6 +45,7 @@ def _play(name: str, *, base: str, **changes: object) -> Scenario:
         "processes": 1,
         "beat": 0.3,
         "ttl": 1.2,
+        "idle_for": 1.5,
     }
     return attrs.evolve(SCENARIOS[base], name=name, **(defaults | changes))  # type: ignore[arg-type]
 
@@ -57,9 +58,9 @@ PLAYS: dict[str, Scenario] = {
             "frozen",
             base="freezes",
             faults={"freeze-pod": 1},
-            workload={"late-fence": 10, "long": 4, "flaky": 2},
+            workload={"late-fence": 10, "long": 4},
             gap=2.0,
-            drain_within=40.0,
+            drain_within=20.0,
         ),
         _play("outage", base="outage", faults={"redis-outage": 1}, gap=2.0),
         _play("replies", base="replies", faults={"lose-reply": 3, "late-command": 1}, gap=0.1, pods=1),

@@ -1,19 +1,16 @@
-"""The hunt: plays every mutant, each in a process of its own, and says which check has found it."""
+"""The hunt: every mutant is played in a process of its own, and so is the unbroken build in each of their plays."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
 
 from chaos.mutants.catalogue import MUTANTS, Mutant
+from chaos.pool import Done, Task
 
 MINUTES = 0.2
 """How long faults go on for one of them."""
@@ -32,6 +29,8 @@ class Catch:
     void: tuple[str, ...]
     trouble: str
     seconds: float
+    first: tuple[str, ...] = ()
+    """The first findings, a line each."""
 
     @property
     def found_by(self) -> list[str]:
@@ -46,65 +45,41 @@ class Catch:
         return bool(self.found_by) if self.wanted else not self.findings and not self.void
 
 
-@attrs.define
-class _Play:
+@attrs.frozen
+class Play:
+    """A broken build to be found, or the unbroken one, of which nothing is `wanted`."""
+
     name: str
     scenario: str
     wanted: tuple[str, ...]
-    process: subprocess.Popen[str]
     directory: Path
-    began: float = attrs.field(factory=time.monotonic)
 
-    def ended(self) -> bool:
-        return self.process.poll() is not None or time.monotonic() - self.began > LONGEST
+    def task(self, seed: int) -> Task:
+        """How to play it."""
+        words = [sys.executable, "-u", "-m", "chaos", "play-one", self.scenario, "--directory", str(self.directory)]
+        words += ["--seed", str(seed), "--minutes", str(MINUTES), *(["--mutant", self.name] if self.wanted else [])]
+        return Task(self.name, tuple(words), LONGEST)
 
-    def catch(self) -> Catch:
-        if self.process.poll() is None:
-            self.process.terminate()
-        output, _ = self.process.communicate(timeout=60)
-        seconds = time.monotonic() - self.began
+    def catch(self, done: Done) -> Catch:
+        """What came of it."""
         verdict = self.directory / "verdict.json"
         if not verdict.exists():
-            return Catch(self.name, self.scenario, self.wanted, {}, (), output[-2000:] or "no verdict", seconds)
+            trouble = done.output[-2000:] or "no verdict"
+            return Catch(self.name, self.scenario, self.wanted, {}, (), trouble, done.seconds)
         said = json.loads(verdict.read_text(encoding="utf-8"))
-        return Catch(self.name, self.scenario, self.wanted, said["findings"], tuple(said["void"]), "", seconds)
+        void, first = tuple(said["void"]), tuple(said["first"])
+        return Catch(self.name, self.scenario, self.wanted, said["findings"], void, "", done.seconds, first)
 
 
-def hunt(
-    mutants: Sequence[Mutant], seed: int, *, at_once: int = 2, controls: bool = True, told: Callable[[Catch], None]
-) -> list[Catch]:
-    """Play these mutants, and the unbroken build in each of their plays; tell of each when it is over."""
-    todo = [(mutant.name, mutant.scenario, mutant.found_by) for mutant in mutants]
+def plays(mutants: Sequence[Mutant], place: Path, *, controls: bool = True) -> list[Play]:
+    """Return the plays of these mutants, and those of the unbroken build. Each gets a directory in `place`."""
+    found = [Play(one.name, one.scenario, one.found_by, place / one.name) for one in mutants]
     if controls:
-        todo += [("", scenario, ()) for scenario in sorted({mutant.scenario for mutant in mutants})]
-    catches: list[Catch] = []
-    plays: list[_Play] = []
-    with tempfile.TemporaryDirectory(prefix="reliq-mutants-", dir="/tmp") as name:
-        while todo or plays:
-            while todo and len(plays) < at_once:
-                plays.append(_begin(*todo.pop(0), seed, Path(name)))
-            for play in [play for play in plays if play.ended()]:
-                plays.remove(play)
-                catches.append(play.catch())
-                told(catches[-1])
-            time.sleep(0.1)
-    return catches
-
-
-def _begin(mutant: str, scenario: str, wanted: tuple[str, ...], seed: int, place: Path) -> _Play:
-    directory = place / (mutant or f"control-{scenario}")
-    directory.mkdir()
-    words = [sys.executable, "-m", "chaos", "play-one", scenario, "--directory", str(directory), "--seed", str(seed)]
-    words += ["--minutes", str(MINUTES), *(["--mutant", mutant] if mutant else [])]
-    process = subprocess.Popen(
-        words,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    return _Play(mutant or "(unbroken)", scenario, wanted, process, directory)
+        scenarios = sorted({mutant.scenario for mutant in mutants})
+        found += [Play(f"(unbroken {name})", name, (), place / f"control-{name}") for name in scenarios]
+    for play in found:
+        play.directory.mkdir()
+    return found
 
 
 def by_name(names: Sequence[str]) -> list[Mutant]:

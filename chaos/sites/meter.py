@@ -13,8 +13,6 @@ from chaos.sites.base import Meter
 if TYPE_CHECKING:
     from chaos.conductor import Run
 
-IDLE_FOR = 3.0
-"""Seconds over which idle traffic is measured."""
 SPARE_FILES = 3
 """Files that a child opens with its first jobs: the way to the collector, to ask for a fence, to send jobs."""
 MEMORY_FILES = 4
@@ -55,8 +53,9 @@ class LocalMeter(Meter):
 
     def _traffic(self, phase: str) -> float:
         """Commands per second that pods send."""
+        seconds = self._run.scenario.idle_for
         began, before = now(), self._run.commands("seen").total()
-        self._run.until(lambda: now() - began > IDLE_FOR, IDLE_FOR + 1, phase)
+        self._run.until(lambda: now() - began > seconds, seconds + 1, phase)
         return float((self._run.commands("seen").total() - before) / (now() - began))
 
     def _descriptors(self) -> dict[int, tuple[int, int]]:

@@ -100,6 +100,10 @@ class Stage:
         """A pod's way to Redis."""
         return self.doors[pod.replica]
 
+    def beside(self, name: str, door: Proxy) -> list[Pod]:
+        """Other pods than the one of this name that go through this door: one comes while another leaves."""
+        return [pod for pod in self.cluster.everything() if pod.name != name and self.door(pod) is door]
+
     def pod_of(self, pid: int) -> str:
         """The name of the pod that a process of this machine belongs to, as long as the process lives."""
         assert isinstance(self.cluster, LocalCluster)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from chaos.faults.base import Fault
 from chaos.proxy import Proxy
@@ -48,6 +49,8 @@ def cut(stage: Stage) -> bool:
         return False
     door.cut()
     stage.log("cut", name, "none", pids=pids)
+    for other in stage.beside(name, door):
+        stage.log("cut", other.name, "none", pids=other.members())
     return True
 
 
@@ -57,11 +60,12 @@ def delay(stage: Stage) -> bool:
     if door is None:
         return False
     door.delay = stage.rng.uniform(0.005, 0.08)
+    seconds = stage.rng.uniform(2, 6)
 
     def undo() -> None:
         door.delay = 0.0
 
-    stage.hold("delay", name, "none", stage.rng.uniform(2, 6), undo, pids=pids, slow=True, each=door.delay)
+    hold_all(stage, "delay", (name, door, pids), "none", seconds=seconds, undo=undo, slow=True, each=door.delay)
     return True
 
 
@@ -126,6 +130,24 @@ def _somebody(stage: Stage, *, producers: bool = False, spare: int = 1) -> tuple
     return ("", None, ()) if pod is None else (pod.name, stage.door(pod), pod.members())
 
 
+def hold_all(
+    stage: Stage,
+    name: str,
+    whom: tuple[str, Proxy, tuple[int, ...]],
+    harm: Harm,
+    *,
+    seconds: float,
+    undo: Callable[[], None],
+    **detail: Any,
+) -> None:
+    """Log it for the pod that was meant, and for one that is leaving or coming in the same place, by the same door."""
+    target, door, pids = whom
+    others = stage.beside(target, door)
+    stage.hold(name, target, harm, seconds, undo, pids=pids, **detail)
+    for other in others:
+        stage.hold(name, other.name, harm, seconds, lambda: None, pids=other.members(), **detail)
+
+
 def _stop_flow(stage: Stage, name: str, stop: Callable[[Proxy], None], *, briefly: bool = False) -> bool:
     target, door, pids = _somebody(stage)
     if door is None:
@@ -138,7 +160,7 @@ def _stop_flow(stage: Stage, name: str, stop: Callable[[Proxy], None], *, briefl
         door.accept()
 
     harm: Harm = "none" if briefly else "held"
-    stage.hold(name, target, harm, stage.dead_after * share, undo, pids=pids, cut=True)
+    hold_all(stage, name, (target, door, pids), harm, seconds=stage.dead_after * share, undo=undo, cut=True)
     return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from chaos.faults.base import Fault
+from chaos.faults.connections import hold_all
 from chaos.pods.base import Pod
 from chaos.proxy import Command, Proxy
 from chaos.stage import Stage
@@ -26,7 +27,8 @@ def swizzle(stage: Stage) -> bool:
 def _cut_off(stage: Stage, pod: Pod, seconds: float) -> None:
     door = stage.door(pod)
     door.freeze()
-    stage.hold("swizzle", pod.name, "held", seconds, door.thaw, pids=pod.members(), cut=True)
+    whom = pod.name, door, pod.members()
+    hold_all(stage, "swizzle", whom, "held", seconds=seconds, undo=door.thaw, cut=True)
 
 
 def cascade(stage: Stage) -> bool:

@@ -36,6 +36,8 @@ class Life:
     term: float = math.inf
     kill: float = math.inf
     end: float = math.inf
+    hurried: float = math.inf
+    """When it got a second SIGTERM: its jobs are interrupted at once."""
     told: float = math.inf
     """When it was first told to stop, in any way, at the earliest."""
     leaves: float = math.inf
@@ -69,6 +71,8 @@ class Life:
         elif event.what == "members":
             self._members(event)
         elif event.what in ("ready", "end", *SIGNS):
+            if event.what == "term" and self.term < math.inf:
+                self.hurried = min(self.hurried, event.at)
             setattr(self, event.what, min(getattr(self, event.what), event.at))
         if event.what in SIGNS:
             self.told = min(self.told, since)

@@ -131,6 +131,16 @@ class TestStuckInAStop:
     def test_not_before_its_time(self) -> None:
         assert len(self.book(105.9).found("duplicates")) == 1
 
+    def test_sooner_if_it_was_told_twice(self) -> None:
+        book = self.book(105.0)
+        book.event("a-1", "term", 102.3)
+        assert book.again() == {"again: stop": 1}
+
+    def test_not_before_it_was_told_twice(self) -> None:
+        book = self.book(104.0)
+        book.event("a-1", "term", 104.5)
+        assert len(book.found("duplicates")) == 1
+
     def test_not_if_nobody_knows_that_time(self) -> None:
         assert len(self.book(106.6, stop=None).found("duplicates")) == 1
 

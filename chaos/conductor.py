@@ -285,6 +285,8 @@ class Run:
                     deck = sorted(self._unfired())
                 elif not deck:
                     deck = self._draw()
+                if not deck:
+                    continue  # the last one that was waited for has fired in this very moment
                 name = deck.pop()
                 if not self._one(name, began):
                     deck.insert(max(0, len(deck) - 3), name)  # nobody was there to be struck: soon again

@@ -65,6 +65,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "work": Kind("work", seconds=(0.005, 0.15)),
     "long": Kind("work", seconds=(0.5, 2.5)),
+    "lengthy": Kind("work", seconds=(3.0, 4.0)),
     "late-fence": Kind("late_fence", seconds=(0.01, 0.6)),
     "quick": Kind("quick"),
     "coroutine": Kind("coroutine", seconds=(0.01, 0.2)),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from chaos.mutants.catalogue import MUTANTS, Mutant
+from chaos.mutants.catalogue import MUTANTS, PLAYS, Mutant
 from chaos.pool import Done, Task
 
 MINUTES = 0.2
@@ -79,7 +79,8 @@ def plays(mutants: Sequence[Mutant], place: Path, *, controls: bool = True) -> l
         found += [Play(f"(unbroken {name})", name, (), place / f"control-{name}") for name in scenarios]
     for play in found:
         play.directory.mkdir()
-    return found
+    # Those that take longest come first, so that nothing waits for them alone in the end.
+    return sorted(found, key=lambda play: -PLAYS[play.scenario].drain_within)
 
 
 def by_name(names: Sequence[str]) -> list[Mutant]:

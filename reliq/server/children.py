@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
@@ -36,6 +37,7 @@ class Child:
     epoch: int = 0
     entry: Entry | None = None
     told_to_stop: bool = False
+    retired: bool = False
     quiet: bool = False
     left: bool = False
     left_at: float = 0.0
@@ -57,6 +59,14 @@ class Child:
         """Tell it to finish within `timeout` seconds and leave."""
         self.told_to_stop = True
         self.tell("stop", timeout)
+
+    def retire(self) -> None:
+        """Tell it to leave once it has nothing to do.
+
+        That is no stop: if a job that it has claimed just now kills it, the crash counts.
+        """
+        self.retired = True
+        self.tell("stop", math.inf)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal; one that has ended meanwhile is left alone."""

@@ -7,6 +7,7 @@ first: a job that ended, a doorbell, a word from the supervisor, or the next thi
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections import deque
 from multiprocessing.connection import Connection
@@ -285,7 +286,7 @@ class Worker:
             self._entry,
             run_id=check_server(self._fetch.link),
             clients=self._fetch.clients(),
-            stopping=self._stop_at is not None,
+            stopping=self._stopping,
         )
         sent = self._clock.boot()
         self._processes.register(self._entry)
@@ -313,12 +314,17 @@ class Worker:
 
     # -- leaving
 
+    @property
+    def _stopping(self) -> bool:
+        """Whether jobs may be interrupted; one that leaves for want of jobs lets them run as long as they like."""
+        return self._stop_at is not None and self._stop_at < math.inf
+
     def _stop(self, timeout: float) -> None:
-        """Quiet now; interrupt what still runs after `timeout` seconds."""
+        """Quiet now; interrupt what still runs after `timeout` seconds, if that is finite."""
         now = self._clock.mono()
         self._mute = True
         self._stop_at = now + timeout if self._stop_at is None else min(self._stop_at, now + timeout)
-        if self._announced and self._broken is None and not self._fenced:
+        if self._stopping and self._announced and self._broken is None and not self._fenced:
             # Before anything else: a SIGKILL from here on is no crash of the jobs.
             self._announce()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import selectors
 import signal
@@ -348,8 +347,8 @@ class Supervisor:
             self._nurse_at = now + NURSE_EVERY
             _log.info("jobs wait in quarantine: starting a process that runs them one by one")
             self._start(attrs.evolve(self._role, quarantine=True))
-        elif not waiting and nurse is not None and not nurse.told_to_stop and nurse.entry and nurse.board.held == 0:
-            nurse.stop(math.inf)  # it may have claimed a job just now, and nobody has told the pod to stop
+        elif not waiting and nurse is not None and nurse.entry and nurse.board.held == 0 and not nurse.retired:
+            nurse.retire()
 
     # -- the end
 

@@ -1,5 +1,6 @@
 """A job that kills its process: a few times, then never again; and its neighbours, who are not to blame."""
 
+import json
 import math
 from types import SimpleNamespace
 from typing import Any, cast
@@ -7,9 +8,12 @@ from typing import Any, cast
 import pytest
 
 from chaos.eventually import eventually
+from chaos.servers import Server
 from reliq.config import WorkerConfig
+from reliq.server.children import Child
 from reliq.server.role import Role
 from reliq.server.supervisor import Supervisor
+from tests.counterexamples.stage import Ledger, Loop, application
 from tests.support.fleet import Fleet
 
 LIMIT = 3
@@ -112,19 +116,57 @@ def test_crashes_of_a_whole_pod_count_too(fleet: Fleet) -> None:
     fleet.drained()
 
 
+class Told:
+    """A pipe that keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def send(self, message: Any) -> None:
+        """Keep it."""
+        self.told.append(message)
+
+
 def test_whoever_ran_what_was_in_quarantine_is_not_hurried_when_that_is_empty() -> None:
-    """It may have claimed the last job just now: nobody has told the pod to stop, so it may run as long as it likes."""
-    told: list[float] = []
-    nurse = SimpleNamespace(
-        role=SimpleNamespace(quarantine=True),
-        board=SimpleNamespace(held=0),
-        told_to_stop=False,
-        entry="an entry",
-        stop=told.append,
+    """It may have claimed the last job just now: nobody has told the pod to stop, so it may run as long as it likes.
+
+    And if that job kills it, the crash counts.
+    """
+    pipe = Told()
+    nurse = Child(
+        process=cast(Any, None),
+        pipe=cast(Any, pipe),
+        board=cast(Any, SimpleNamespace(held=0)),
+        role=Role(worker=WorkerConfig(app="-"), version="0", quarantine=True),
+        death=0,
+        began=0.0,
+        entry=cast(Any, "an entry"),
     )
     supervisor: Any = Supervisor(Role(worker=WorkerConfig(app="-", timeout=0.5), version="0"))
     supervisor._quarantine = SimpleNamespace(waiting=False)
-    supervisor._children = [cast(Any, nurse)]
-    supervisor._mind_quarantine()
-    assert told == [math.inf]
+    supervisor._children = [nurse]
+    for _ in range(2):
+        supervisor._mind_quarantine()
+    assert pipe.told == [("stop", math.inf)]
+    assert not nurse.told_to_stop
     supervisor._selector.close()
+
+
+def test_one_that_leaves_for_want_of_jobs_does_not_call_it_a_stop(server: Server) -> None:
+    """What runs in it may kill it, and then that counts; in a stop it would not."""
+    ledger = Ledger()
+
+    def announced() -> bool:
+        with server.client() as client:
+            (entry,) = client.hgetall("fleet").values()
+        return bool(json.loads(entry)["stopping"])
+
+    with application(server.url, ledger) as app, Loop(app, server.url) as loop:
+        app.enqueue("gated")
+        eventually(lambda: len(ledger.began) == 1)
+        loop.tell_to_stop(math.inf)
+        eventually(lambda: loop.worker._mute, why="it has heard that")
+        assert not announced()
+        loop.tell_to_stop(5.0)
+        eventually(announced, why="a stop is a stop")
+        ledger.gates[0].set()

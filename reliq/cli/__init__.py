@@ -25,6 +25,7 @@ COMMANDS = {
     "status": "reliq.cli.operate",
     "queues": "reliq.cli.operate",
     "demo": "reliq.cli.demo",
+    "bench": "reliq.cli.bench",
 }
 
 

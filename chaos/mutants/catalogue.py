@@ -63,15 +63,18 @@ PLAYS: dict[str, Scenario] = {
             pods=4,
             drain_within=20.0,
         ),
-        _play("outage", base="outage", faults={"redis-outage": 1}, gap=2.0),
+        # A job that asks for a fence number while Redis is away fails, and its retry comes half a minute later.
+        _play("outage", base="outage", faults={"redis-outage": 1}, gap=2.0, drain_within=60.0),
         _play("replies", base="replies", faults={"lose-reply": 3, "late-command": 1}, gap=0.1, pods=1),
         _play(
             "stops",
             base="slow-stop",
             faults={"delete-pod": 1},
-            workload={"long": 10, "work": 10},
+            workload={"lengthy": 5, "work": 10},
             timeout=0.3,
             gap=1.0,
+            rate=8.0,
+            drain_within=30.0,
         ),
         _play(
             "backlog",

@@ -63,8 +63,16 @@ PLAYS: dict[str, Scenario] = {
             pods=4,
             drain_within=20.0,
         ),
-        # A job that asks for a fence number while Redis is away fails, and its retry comes half a minute later.
-        _play("outage", base="outage", faults={"redis-outage": 1}, gap=2.0, drain_within=60.0),
+        # As long as nobody may take them for dead, but longer than their heartbeats last.
+        _play(
+            "brief",
+            base="freezes",
+            faults={"half-open-briefly": 1, "freeze-briefly": 1},
+            drain_within=60.0,  # a job that asks for a fence number meanwhile fails, and its retry comes half a minute later
+            gap=0.6,
+            beat=0.2,
+            ttl=1.0,
+        ),
         _play("replies", base="replies", faults={"lose-reply": 3, "late-command": 1}, gap=0.1, pods=1),
         _play(
             "stops",
@@ -146,7 +154,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "self._watched(identity)",
             ),
         ),
-        scenario="outage",
+        scenario="brief",
         found_by=("duplicates",),
     ),
     Mutant(

@@ -68,7 +68,8 @@ PLAYS: dict[str, Scenario] = {
             "brief",
             base="freezes",
             faults={"half-open-briefly": 1, "freeze-briefly": 1},
-            drain_within=60.0,  # a job that asks for a fence number meanwhile fails, and its retry comes half a minute later
+            # A job that asks for a fence number meanwhile fails, and its retry comes half a minute later.
+            drain_within=60.0,
             gap=0.6,
             beat=0.2,
             ttl=1.0,

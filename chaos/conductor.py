@@ -21,6 +21,7 @@ from chaos.faults import ALL
 from chaos.jobs import app
 from chaos.ledger import Ledger
 from chaos.pods.local import ROOT
+from chaos.pressure import Pressure
 from chaos.records import Settings, now
 from chaos.rest import Rest
 from chaos.scenarios import Scenario, left_out
@@ -137,6 +138,7 @@ class Run:
         looks = self.site.observer()
         opened.callback(looks.close)
         self.auditor = Auditor(ledger=self.ledger, collector=self.collector, observer=looks, jobs=self.known)
+        self.pressure = Pressure()
         opened.callback(self._end_threads)
 
     def __enter__(self) -> Self:
@@ -150,7 +152,8 @@ class Run:
     def _end_threads(self) -> None:
         self.producer.stop()
         self.auditor.stop()
-        for thread in (self.producer, self.auditor):
+        self.pressure.stop()
+        for thread in (self.producer, self.auditor, self.pressure):
             if thread.is_alive():
                 thread.join(20)
 
@@ -214,6 +217,7 @@ class Run:
     def play(self) -> None:
         """Play it all."""
         rest = Rest(self)
+        self.pressure.start()
         self._wake(rest)
         self.producer.start()
         self.auditor.start()
@@ -222,6 +226,7 @@ class Run:
         self.ledger.say("plan", self.plan)
         self.ledger.say("fired", self.stage.fired)
         self.ledger.say("audits_failed", self.auditor.failed)
+        self.ledger.say("short_of_processors", self.pressure.spans)
         for name in ("seen", "dropped"):
             self.ledger.say(name, dict(self.commands(name)))
         self.ledger.say_final(final)

@@ -11,6 +11,7 @@ import attrs
 
 from chaos.ledger import Ledger
 from chaos.oracle.fleet import Fleet
+from chaos.oracle.spans import Spans
 from chaos.oracle.strikes import Strikes
 from chaos.records import Audit, Effect, FaultRecord, Final, Run, Sent, Settings
 
@@ -89,6 +90,8 @@ class Facts:
     faults: list[FaultRecord]
     fleet: Fleet
     strikes: Strikes
+    busy: Spans
+    """When the machine was short of processors."""
 
     @property
     def runs(self) -> Iterable[Run]:
@@ -130,6 +133,7 @@ def load(ledger: Ledger) -> Facts:
         faults=faults,
         fleet=fleet,
         strikes=Strikes(settings, fleet, faults, holders),
+        busy=Spans((begin, end) for begin, end in ledger.fact("short_of_processors", [])),
     )
 
 

@@ -23,6 +23,9 @@ CHILD = 1.0
 LOOK = 1.0
 """Seconds between two looks of a reaper, and what it does then."""
 
+BUSY = 1.5
+"""How many times the bound it may take where programs had to wait for a processor."""
+
 KINDS = ("child", "pod", "ttl", "quarantine", "held")
 
 
@@ -61,6 +64,8 @@ def check(facts: Facts) -> tuple[Check, tuple[Recovery, ...]]:
     for sample in samples:
         seconds[sample.kind].append(sample.seconds)
         limit = bound(facts.settings, sample.kind)
+        if limit is not None and facts.busy.touch(sample.begin, sample.then.started_at):
+            limit *= BUSY
         if limit is None or sample.story.killer or not calm.undisturbed(sample):
             continue
         if sample.seconds > limit and not _had_room(load, sample, limit):

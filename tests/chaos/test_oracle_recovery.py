@@ -21,6 +21,24 @@ def killed(seconds: float, kind: str = "child", **settings: object) -> Book:
     return book
 
 
+class TestABusyMachine:
+    """Where programs wait for a processor a recovery may take half as long again."""
+
+    @pytest.mark.parametrize(
+        ("seconds", "busy", "fine"),
+        [
+            (1.4, [], False),
+            (1.4, [(101.2, 101.3)], True),
+            (1.6, [(90.0, 110.0)], False),
+            (1.4, [(90.0, 100.9), (102.5, 110.0)], False),
+        ],
+    )
+    def test_it_may_be_late_then(self, seconds: float, busy: list[tuple[float, float]], fine: bool) -> None:
+        book = killed(seconds)
+        book.facts["short_of_processors"] = busy
+        assert bool(book.found("recovery")) != fine
+
+
 class TestKinds:
     def test_a_child(self) -> None:
         recovery = killed(0.5).recovery("child")

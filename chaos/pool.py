@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import IO
 
 import attrs
@@ -57,9 +57,12 @@ class _Running:
             return Done(self.task, code, self.output.read().decode(errors="replace"), seconds)
 
 
-def run_all(tasks: Sequence[Task], at_once: int) -> Iterator[Done]:
-    """Run them all, `at_once` at the same time; give each when it has ended. Nothing runs on if the caller stops."""
-    todo, running = list(tasks), list[_Running]()
+def run_all(todo: list[Task], at_once: int) -> Iterator[Done]:
+    """Run them all, `at_once` at the same time; give each when it has ended. Nothing runs on if the caller stops.
+
+    `todo` is used up; the caller may add to it as long as something is given.
+    """
+    running: list[_Running] = []
     try:
         while todo or running:
             while todo and len(running) < at_once:

@@ -14,6 +14,9 @@ from chaos.pool import Done, Task
 
 MINUTES = 0.2
 """How long faults go on for one of them."""
+PLAYS_EACH = 3
+"""How often one is played, with other dice, before it counts as not found: whether it shows is up to the dice."""
+
 LONGEST = 240.0
 """Seconds after which a play is given up: it has found nothing."""
 
@@ -47,15 +50,25 @@ class Catch:
 
 @attrs.frozen
 class Play:
-    """A broken build to be found, or the unbroken one, of which nothing is `wanted`."""
+    """A broken build to be found, or the unbroken one, of which nothing is `wanted`. Times are counted from 1."""
 
     name: str
     scenario: str
     wanted: tuple[str, ...]
     directory: Path
+    time: int = 1
+
+    def again(self) -> Play | None:
+        """The next play of it, if it was not found and may be played again; an unbroken build may not."""
+        if not self.wanted or self.time == PLAYS_EACH:
+            return None
+        directory = self.directory.with_name(f"{self.name}-{self.time + 1}")
+        directory.mkdir()
+        return attrs.evolve(self, directory=directory, time=self.time + 1)
 
     def task(self, seed: int) -> Task:
         """How to play it."""
+        seed += self.time - 1
         words = [sys.executable, "-u", "-m", "chaos", "play-one", self.scenario, "--directory", str(self.directory)]
         words += ["--seed", str(seed), "--minutes", str(MINUTES), *(["--mutant", self.name] if self.wanted else [])]
         return Task(self.name, tuple(words), LONGEST)

@@ -42,6 +42,16 @@ def test_no_more_than_so_many_run_at_the_same_time(tmp_path: Path) -> None:
     assert [done.code for done in run_all([program(name, code) for name in "abcd"], 1)] == [0] * 4
 
 
+def test_more_may_be_added_meanwhile() -> None:
+    todo = [program("a", "")]
+    ended = []
+    for done in run_all(todo, 2):
+        ended.append(done.task.name)
+        if len(ended) < 3:
+            todo.append(program("a" * (len(ended) + 1), ""))
+    assert ended == ["a", "aa", "aaa"]
+
+
 def test_how_it_ended_and_what_it_said_is_told() -> None:
     [done] = run_all([program("a", "import sys; print('out', flush=True); sys.exit('much ' * 50_000)")], 2)
     assert (done.code, done.task.name) == (1, "a")
@@ -111,6 +121,18 @@ class TestTheHunt:
     def test_one_that_only_others_find_is_not(self, mutant: Play, findings: str) -> None:
         self.said(mutant, findings)
         assert not mutant.catch(self.done(mutant)).ok
+
+    def test_one_that_was_not_found_is_played_again_with_other_dice(self, mutant: Play) -> None:
+        second = mutant.again()
+        assert second is not None
+        assert second.directory != mutant.directory
+        assert "8" in second.task(7).words
+        third = second.again()
+        assert third is not None
+        assert third.again() is None, "three times are enough"
+
+    def test_an_unbroken_one_is_not_played_again(self, control: Play) -> None:
+        assert control.again() is None
 
     def test_one_without_a_verdict_is_not_found_and_says_why(self, mutant: Play, control: Play) -> None:
         for play in (mutant, control):

@@ -286,7 +286,7 @@ class Worker:
             self._entry,
             run_id=check_server(self._fetch.link),
             clients=self._fetch.clients(),
-            stopping=self._stopping,
+            stopping=self._stop_at not in (None, math.inf),
         )
         sent = self._clock.boot()
         self._processes.register(self._entry)
@@ -314,17 +314,12 @@ class Worker:
 
     # -- leaving
 
-    @property
-    def _stopping(self) -> bool:
-        """Whether jobs may be interrupted; one that leaves for want of jobs lets them run as long as they like."""
-        return self._stop_at is not None and self._stop_at < math.inf
-
     def _stop(self, timeout: float) -> None:
-        """Quiet now; interrupt what still runs after `timeout` seconds, if that is finite."""
+        """Quiet now; interrupt what still runs after `timeout` seconds; infinite, it leaves for want of jobs."""
         now = self._clock.mono()
         self._mute = True
         self._stop_at = now + timeout if self._stop_at is None else min(self._stop_at, now + timeout)
-        if self._stopping and self._announced and self._broken is None and not self._fenced:
+        if self._stop_at < math.inf and self._announced and self._broken is None and not self._fenced:
             # Before anything else: a SIGKILL from here on is no crash of the jobs.
             self._announce()
 

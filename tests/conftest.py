@@ -11,6 +11,9 @@ from chaos.proxy import Proxy
 from chaos.servers import Server
 from tests.support.leaks import LeakCheck, adopt_orphans, check_keys
 
+KEPT = ("RELIQ_TEST_SERVER", "RELIQ_INTERLEAVINGS")
+"""What tests themselves are told by the environment."""
+
 
 class FreshServer(Protocol):
     """Makes servers that belong to one test; the arguments are those of Server."""
@@ -22,7 +25,7 @@ class FreshServer(Protocol):
 
 def pytest_configure() -> None:
     # No test may reach the queue of whoever runs it.
-    for name in [name for name in os.environ if name.startswith("RELIQ_") and name != "RELIQ_TEST_SERVER"]:
+    for name in [name for name in os.environ if name.startswith("RELIQ_") and name not in KEPT]:
         del os.environ[name]
     adopt_orphans()
 

@@ -135,7 +135,8 @@ class Bench:
 
     def submit(self, run: Run) -> None:
         ending = run.go(self._handlers, self._probe, cast(Any, None))
-        run._thread = id(run)
+        if run.job is not None:
+            run._thread = id(run)  # one that cannot be read never gets a thread: it is not shown as running
         self._running[id(run)] = run, ending
 
     def collect(self) -> list[tuple[Run, Ending]]:

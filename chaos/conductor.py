@@ -132,6 +132,7 @@ class Run:
             dead_after=self.settings.ttl + self.settings.confirm,
             beat=self.settings.beat,
             durability=self.scenario.durability,
+            lose_only=self.scenario.lose_only,
         )
         self.collector.listeners.append(self.stage.saw)
         self.producer = self._producer()

@@ -56,6 +56,8 @@ class Scenario:
     timeout: float = 4.0
     """That jobs have to finish when their pod is told to stop."""
     drain_within: float = 90.0
+    lose_only: tuple[str, ...] = ()
+    """The commands that are lost or late; none: all that reliq sends."""
     idle_for: float = 3.0
     """Over which idle traffic is measured, before and after."""
 

@@ -64,6 +64,8 @@ class Stage:
     """Seconds after which a process that cannot reach Redis may be declared dead: TTL and confirm."""
     beat: float
     durability: str
+    lose_only: tuple[str, ...] = ()
+    """Commands to be lost, if not all."""
     redis_held: bool = False
     """Whether a fault of Redis is in force: one at a time, each says what it alone does."""
     fired: dict[str, int] = attrs.field(factory=dict)

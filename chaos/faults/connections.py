@@ -114,7 +114,7 @@ def _lose(stage: Stage, kind: str) -> bool:
     if door is None:
         return False
     # The one that was lost least often, of those that this door has seen.
-    seen = [command for command in LOSABLE if door.seen[command]]
+    seen = [command for command in stage.lose_only or LOSABLE if door.seen[command]]
     if not seen:
         return False
     lost = sum((other.dropped for other in stage.doors.values()), start=type(door.dropped)())

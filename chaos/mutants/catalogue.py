@@ -74,6 +74,16 @@ PLAYS: dict[str, Scenario] = {
             beat=0.2,
             ttl=1.0,
         ),
+        # Jobs that enqueue others: the producer outside sends the scripts of the unbroken build.
+        _play(
+            "parents",
+            base="replies",
+            faults={"lose-reply": 1},
+            lose_only=("enqueue",),
+            workload={"parent": 10, "long": 3, "work": 5},
+            gap=0.3,
+            pods=1,
+        ),
         _play("replies", base="replies", faults={"lose-reply": 3, "late-command": 1}, gap=0.1, pods=1),
         _play(
             "stops",
@@ -199,7 +209,7 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
         ),
         scenario="kills",
-        found_by=("lost", "liveness", "recovery"),
+        found_by=("lost", "liveness", "recovery", "leaks"),
     ),
     Mutant(
         name="re-encoding",
@@ -287,7 +297,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "if false then",
             ),
         ),
-        scenario="replies",
+        scenario="parents",
         found_by=("conservation", "duplicates"),
     ),
     Mutant(

@@ -14,7 +14,7 @@ from chaos.pool import Done, Task
 
 MINUTES = 0.2
 """How long faults go on for one of them."""
-PLAYS_EACH = 3
+PLAYS_EACH = 4
 """How often one is played, with other dice, before it counts as not found: whether it shows is up to the dice."""
 
 LONGEST = 240.0

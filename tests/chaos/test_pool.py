@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chaos.mutants.catalogue import MUTANTS
-from chaos.mutants.hunt import Play, plays
+from chaos.mutants.hunt import PLAYS_EACH, Play, plays
 from chaos.pool import Done, Task, run_all
 
 
@@ -127,9 +127,12 @@ class TestTheHunt:
         assert second is not None
         assert second.directory != mutant.directory
         assert "8" in second.task(7).words
-        third = second.again()
-        assert third is not None
-        assert third.again() is None, "three times are enough"
+        last = second
+        for _ in range(PLAYS_EACH - 2):
+            following = last.again()
+            assert following is not None
+            last = following
+        assert last.again() is None
 
     def test_an_unbroken_one_is_not_played_again(self, control: Play) -> None:
         assert control.again() is None

@@ -63,10 +63,12 @@ class Child:
     def retire(self) -> None:
         """Tell it to leave once it has nothing to do.
 
-        That is no stop: if a job that it has claimed just now kills it, the crash counts.
+        That is no stop: if a job that it has claimed just now kills it, the crash counts. It is said once, and not to
+        one that has been told to stop.
         """
-        self.retired = True
-        self.tell("stop", math.inf)
+        if not (self.retired or self.told_to_stop):
+            self.retired = True
+            self.tell("stop", math.inf)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal; one that has ended meanwhile is left alone."""

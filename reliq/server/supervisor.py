@@ -347,7 +347,7 @@ class Supervisor:
             self._nurse_at = now + NURSE_EVERY
             _log.info("jobs wait in quarantine: starting a process that runs them one by one")
             self._start(attrs.evolve(self._role, quarantine=True))
-        elif not waiting and nurse is not None and nurse.entry and nurse.board.held == 0 and not nurse.retired:
+        elif not waiting and nurse is not None and nurse.entry and nurse.board.held == 0:
             nurse.retire()
 
     # -- the end

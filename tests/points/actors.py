@@ -5,6 +5,7 @@ its ears and its clock are ours. Jobs run at the moment they start; that they ha
 Waiting moves the clock.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
@@ -255,6 +256,10 @@ class Pod:
         self.told_to_stop = True
         self.stage.oracle.lives[self.child.identity].told = True
         self.child.words.append(("stop", timeout))
+
+    def retire(self) -> None:
+        """Let it leave for want of jobs: nobody calls that a stop."""
+        self.child.words.append(("stop", math.inf))
 
     def close(self) -> None:
         """Close all connections."""

@@ -380,6 +380,22 @@ def third_crash(world: World) -> Iterator[None]:
         nurse.after_death()
 
 
+@path("turn", "leave")
+def retire_with_a_last_job(world: World) -> Iterator[None]:
+    """The process of the quarantine is told that there is nothing to do when it has just begun the last job."""
+    first = _busy(world, ".")
+    first.child.kill()
+    first.after_death()
+    second = _again(world)
+    second.child.kill()
+    second.after_death()
+    nurse = _again(world, quarantine=True)
+    yield
+    nurse.retire()
+    world.work(nurse)
+    _let_finish(world, nurse)
+
+
 def _again(world: World, *, quarantine: bool = False) -> Pod:
     pod = world.pod(holds=True, quarantine=quarantine)
     world.time_passes(2.0)

@@ -149,6 +149,10 @@ def test_whoever_ran_what_was_in_quarantine_is_not_hurried_when_that_is_empty() 
         supervisor._mind_quarantine()
     assert pipe.told == [("stop", math.inf)]
     assert not nurse.told_to_stop
+    nurse.stop(5.0)
+    nurse.retired = False
+    supervisor._mind_quarantine()
+    assert pipe.told[1:] == [("stop", 5.0)], "who has been told to stop is told nothing more"
     supervisor._selector.close()
 
 

@@ -212,18 +212,23 @@ def _refused(code: str, text: str) -> Refused:
     return Refused(f"{hint} ({text})" if hint else f"Redis refused: {text}", code)
 
 
+def info(link: Link, section: str) -> dict[str, str]:
+    """Return what the server says about itself in a section of INFO: its fields by name."""
+    lines = link.call("INFO", section).decode().splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
 def check_server(link: Link) -> str:
     """Return the server's run id, after making sure that it is new enough. Empty where INFO is refused.
 
     Raises OldServer below Redis 6.2.
     """
     try:
-        info = link.call("INFO", "server")
+        fields = info(link, "server")
     except Refused as refusal:
         if refusal.code == "NOPERM":
             return ""
         raise
-    fields: dict[str, str] = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
     version = fields.get("redis_version", "")
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if len(numbers) == 2 and numbers < OLDEST:
@@ -234,8 +239,6 @@ def check_server(link: Link) -> str:
 def memory_policy(link: Link) -> str | None:
     """Return the server's maxmemory policy, None where it may not be asked."""
     try:
-        info = link.call("INFO", "memory")
+        return info(link, "memory").get("maxmemory_policy")
     except Refused:
         return None
-    found = re.search(rb"maxmemory_policy:(\S+)", info)
-    return found.group(1).decode() if found else None

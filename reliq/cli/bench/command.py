@@ -26,7 +26,7 @@ from reliq.cli.bench.worker import Worker
 from reliq.cli.demo.pods import end_server
 from reliq.errors import Refused
 from reliq.inspect import Inspector
-from reliq.store.connection import Link
+from reliq.store.connection import Link, info
 from reliq.store.opening import Store
 
 NAMESPACE = "reliq-bench"
@@ -122,9 +122,7 @@ def _cleared(link: Link, store: Store) -> Iterator[None]:
 
 
 def _server(link: Link) -> str:
-    fields: dict[str, str] = dict(
-        line.split(":", 1) for line in link.call("INFO", "server").decode().splitlines() if ":" in line
-    )
+    fields = info(link, "server")
     valkey = fields.get("valkey_version")
     return f"Valkey {valkey}" if valkey else f"Redis {fields.get('redis_version', '?')}"
 

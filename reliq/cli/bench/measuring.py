@@ -13,7 +13,7 @@ import click
 from reliq.cli.bench.jobs import PARKED, QUEUE, noop, pause, stamp
 from reliq.cli.bench.worker import Worker
 from reliq.inspect import Inspector
-from reliq.store.connection import Link
+from reliq.store.connection import Link, info
 from reliq.store.keys import Key, Keyspace
 
 PAUSE = 0.010
@@ -160,9 +160,7 @@ class Measuring:
 
     def _server_cpu(self) -> float:
         """Return the seconds of processor time that the server has used."""
-        fields = dict(
-            line.split(":", 1) for line in self._link.call("INFO", "cpu").decode().splitlines() if ":" in line
-        )
+        fields = info(self._link, "cpu")
         return float(fields["used_cpu_user"]) + float(fields["used_cpu_sys"])
 
     def _wait(self, worker: Worker, condition: Callable[[], bool], what: str) -> None:

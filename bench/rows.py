@@ -14,6 +14,7 @@ from bench.failed import Failed
 from bench.kills import kill
 from bench.peers.peer import RowName
 from bench.stage import Stage
+from reliq.cli.bench.measuring import percentile
 
 Values = dict[str, float]
 
@@ -92,11 +93,6 @@ def latency(stage: Stage) -> Values:
     if len(times) < 2:
         raise Failed(f"only {len(times)} jobs within {sizes.idle:g} s")
     return {"samples": len(times), "p50": statistics.median(times), "p99": percentile(times, 99)}
-
-
-def percentile(ordered: list[float], percent: int) -> float:
-    """Return the value that so many percent of all are not above."""
-    return ordered[min(len(ordered), -(-len(ordered) * percent // 100)) - 1]
 
 
 def enqueue(stage: Stage, *, do: str) -> Values:

@@ -17,9 +17,10 @@ from bench.peers.reliq import Reliq
 from bench.plot import plot
 from bench.report import grids, markdown, ratio, show
 from bench.results import About, Results, Sample, Setting
-from bench.rows import ROWS, Measure, percentile
+from bench.rows import ROWS, Measure
 from bench.runner import Plan, processors
 from bench.stage import Sizes
+from reliq.cli.bench.measuring import percentile
 from tests.bench.conftest import Fake
 
 SETTING = Setting(machine="a machine", server="Redis 7.0.15", durability="everysec", pinned=False)

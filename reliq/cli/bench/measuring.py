@@ -130,11 +130,10 @@ class Measuring:
             stamp.enqueue(str(path), time.monotonic_ns())
             self._wait(worker, lambda number=number: len(self._stamps(path)) > number, "a job runs")  # type: ignore[misc]
         times = sorted(self._stamps(path))
-        last = -(-len(times) * 99 // 100) - 1
         note = f"enqueue to start, {len(times)} jobs"
         return [
             Figure("latency_p50", "idle latency, p50", statistics.median(times), "ms", note),
-            Figure("latency_p99", "idle latency, p99", times[last], "ms"),
+            Figure("latency_p99", "idle latency, p99", percentile(times, 99), "ms"),
         ]
 
     @staticmethod
@@ -170,6 +169,11 @@ class Measuring:
             if time.monotonic() > until:
                 raise click.ClickException(f"not within {DEADLINE:g} s: {what}; its last words: {worker.last_words()}")
             time.sleep(LOOK)
+
+
+def percentile(ordered: list[float], percent: int) -> float:
+    """Return the value that so many percent of all are not above."""
+    return ordered[-(-len(ordered) * percent // 100) - 1]
 
 
 def clear(link: Link, keys: Keyspace) -> None:

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from bench.failed import Failed
-from bench.programs import last_words, launched
+from bench.programs import launched
+from reliq.cli.program import last_words
 
 ENDING = 10.0
 """Seconds from the end of its orders to SIGKILL."""

@@ -15,6 +15,7 @@ from typing import Self
 import psutil
 
 from bench.failed import Failed
+from reliq.cli.program import last_words
 
 # The kernel kills the program when the benchmark dies (PR_SET_PDEATHSIG is 1). It keeps to its processors from its
 # first instruction on, so all threads and children of it do.
@@ -125,12 +126,6 @@ class Programs:
 def launched(command: Sequence[str], cpus: frozenset[int] | None) -> list[str]:
     """Return the command that runs a command on some processors (None: on all), and no longer than this process."""
     return [sys.executable, "-ISc", LAUNCHER, ",".join(map(str, sorted(cpus or ()))), *command]
-
-
-def last_words(log: Path) -> str:
-    """Return the last line of a log."""
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "no word in its log")
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,9 +13,7 @@ from typing import Self
 import click
 
 from reliq.cli.bench.jobs import QUEUE
-
-STOPPING = 15.0
-"""Seconds for an orderly end; nothing runs any more by then."""
+from reliq.cli.program import STOPPING, last_words, start_worker
 
 
 class Worker:
@@ -24,22 +21,9 @@ class Worker:
 
     def __init__(self, url: str, namespace: str, folder: Path, *, processes: int, concurrency: int) -> None:
         self._log = folder / "worker.log"
-        command = [sys.executable, "-m", "reliq", "worker", "-A", "reliq.cli.bench.jobs:app", "-q", QUEUE]
-        command += ["--url", url, "--namespace", namespace, "--processes", str(processes), "-c", str(concurrency)]
-        command += ["--log-level", "WARNING", "--pidfile", str(folder / "worker.pid")]
-        # Default settings, whatever the user's environment and working directory say.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("RELIQ_")}
-        environment["TMPDIR"] = str(folder)
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603
-                command,
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        options = ["-A", "reliq.cli.bench.jobs:app", "-q", QUEUE, "--url", url, "--namespace", namespace]
+        options += ["--processes", str(processes), "-c", str(concurrency), "--log-level", "WARNING"]
+        self._process = start_worker(self._log, *options)
 
     def check(self) -> None:
         """Raise ClickException if it has ended by itself."""
@@ -48,8 +32,7 @@ class Worker:
 
     def last_words(self) -> str:
         """Return the last line of its log."""
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return lines[-1] if lines else "no word in its log"
+        return last_words(self._log)
 
     def __enter__(self) -> Self:
         return self

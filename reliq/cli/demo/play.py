@@ -18,9 +18,10 @@ import click
 from reliq.cli.common import inspecting
 from reliq.cli.demo import jobs
 from reliq.cli.demo.ledger import Counts, Kill, Ledger, Run
-from reliq.cli.demo.pods import PROCESSES, STOPPING, Pod, end_server
+from reliq.cli.demo.pods import PROCESSES, Pod, end_server
 from reliq.cli.demo.proof import Effect, Proof, examine, pending
 from reliq.cli.demo.screen import Screen, seconds
+from reliq.cli.program import STOPPING
 from reliq.cli.settings import Settings
 from reliq.inspect import Inspector
 

@@ -8,7 +8,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +15,11 @@ from pathlib import Path
 import click
 
 from reliq.cli.demo.ledger import Kill
+from reliq.cli.program import last_words, start_worker
 from reliq.store import embedded
 
 PROCESSES = 2
 THREADS = 4
-STOPPING = 15.0
-"""Seconds for an orderly end; nothing runs any more by then."""
 
 DYING = 10.0
 """Seconds in which a killed process must be gone, and the server after its last user."""
@@ -34,30 +32,15 @@ class Pod:
         self.number = number
         self.killed = False
         self._log = folder / f"pod-{number}.log"
-        command = [sys.executable, "-m", "reliq", "worker", "-A", "reliq.cli.demo.jobs:app", "--url", url]
-        command += ["--processes", str(PROCESSES), "-c", str(THREADS), "--pidfile", str(folder / f"pod-{number}.pid")]
-        command += ["--superfetch" if superfetch else "--no-superfetch"]
-        # Default settings, whatever the user's environment and working directory say.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("RELIQ_")}
-        # A killed Python leaves multiprocessing's temporary folders behind.
-        environment["TMPDIR"] = str(folder)
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603
-                command,
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        options = ["-A", "reliq.cli.demo.jobs:app", "--url", url, "--processes", str(PROCESSES), "-c", str(THREADS)]
+        options.append("--superfetch" if superfetch else "--no-superfetch")
+        self._process = start_worker(self._log, *options)
         self.pid = self._process.pid
 
     def check(self) -> None:
         """Raise ClickException if the worker has ended by itself."""
         if not self.killed and self._process.poll() is not None:
-            lines = self._log.read_text(errors="replace").splitlines() or ["no word in its log"]
-            raise click.ClickException(f"pod {self.number} ended by itself: {lines[-1]}")
+            raise click.ClickException(f"pod {self.number} ended by itself: {last_words(self._log)}")
 
     def kill_process(self, pid: int) -> Kill | None:
         """SIGKILL one process of the pod; None if it is not there any more."""

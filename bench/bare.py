@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import hiredis
 
+from reliq.config import Config
 from reliq.store.claims import CLAIM_BYTES
 from reliq.store.connection import Link
 from reliq.store.keys import Keyspace
@@ -23,8 +24,6 @@ from reliq.store.scripts import Library, Scripts
 
 IDLE = 0.001
 """Seconds before it asks again when there was nothing."""
-
-DAY, HALF_A_YEAR = 86400.0, 180 * 86400.0
 
 
 class _Recorder:
@@ -45,6 +44,7 @@ class Loop:
         self._number = 0
         self._held = 0
         self._keys = Keyspace()
+        self._config = Config()
         self._identity = f"bare:{os.getpid()}:{os.urandom(6).hex()}"
         self._recorder = _Recorder()
         library = Library.load()
@@ -91,8 +91,8 @@ class Loop:
             capacity=self._turn,
             max_bytes=CLAIM_BYTES,
             now=now,
-            dead_before=now - HALF_A_YEAR,
-            dead_limit=10_000,
+            dead_before=now - self._config.dead_for,
+            dead_limit=self._config.dead_limit,
             order_count=1,
             ack_count=len(payloads),
             rest=[1, "default", *acks],

@@ -18,8 +18,9 @@ from bench.peers.reliq import Reliq
 from bench.programs import Programs
 from bench.report import terminal
 from bench.runner import measure
-from bench.server import DURABILITIES, Durability, MissingServer, Place, serve
+from bench.server import DURABILITIES, Durability, Place, serve
 from bench.stage import Sizes, stage
+from chaos.servers import MissingServer
 from reliq.cli.bench.machine import machine
 
 CLAIMED = (1, 10, 100, 1000)

@@ -16,8 +16,9 @@ from bench.failed import Failed
 from bench.peers.ceiling import Ceiling
 from bench.report import terminal
 from bench.runner import measure, processors
-from bench.server import DURABILITIES, Durability, MissingServer, Place, serve
+from bench.server import DURABILITIES, Durability, Place, serve
 from bench.stage import Sizes
+from chaos.servers import MissingServer
 from reliq.cli.bench.machine import machine
 
 TURNS = (1, 10, 50, 100, 250, 500, 1000)

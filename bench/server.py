@@ -13,7 +13,7 @@ from typing import Any, Literal
 import attrs
 import redis
 
-from chaos.servers import MissingServer, Server, find_program, version_of
+from chaos.servers import Server, find_program, version_of
 
 Durability = Literal["none", "everysec", "always"]
 DURABILITIES: tuple[Durability, ...] = ("none", "everysec", "always")
@@ -82,6 +82,3 @@ def _title(program: str) -> str:
     found = re.search(r"v=(\S+)", text)
     name = "Valkey" if "valkey" in text.lower() else "Redis"
     return f"{name} {found[1]}" if found else text
-
-
-__all__ = ["DURABILITIES", "Durability", "MissingServer", "Place", "Reading", "serve"]

@@ -10,13 +10,12 @@ from typing import Any
 
 import click
 import psutil
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from bench.failed import Failed
 from bench.peers.reliq import Reliq
 from bench.programs import Programs
-from bench.report import terminal
+from bench.report import new_table, terminal
 from bench.runner import measure
 from bench.server import DURABILITIES, Durability, Place, serve
 from bench.stage import Sizes, stage
@@ -72,7 +71,7 @@ def _claimed(place: Place, rounds: int, jobs: int) -> Table:
             if sample.failure:
                 raise Failed(f"{count} queues: {sample.failure}")
             found[count].append(sample.values)
-    table = _table("queues", "jobs/s", "us per job", "to 1 queue", "server CPU, us per job", "to 1 queue")
+    table = new_table("queues", "jobs/s", "us per job", "to 1 queue", "server CPU, us per job", "to 1 queue")
     base = None
     for count, values in found.items():
         rate, cpu = (statistics.median(one[name] for one in values) for name in ("rate", "server-cpu"))
@@ -84,7 +83,7 @@ def _claimed(place: Place, rounds: int, jobs: int) -> Table:
 
 
 def _idle(place: Place, seconds: float) -> Table:
-    table = _table("queues", "worker process, per s", "supervisor, per s", "most frequent")
+    table = new_table("queues", "worker process, per s", "supervisor, per s", "most frequent", words=["most frequent"])
     for count in IDLE:
         with stage(Many(count), place, Sizes()) as one, one.producer() as producer, one.worker() as worker:
             one.warm(worker, producer)
@@ -121,10 +120,3 @@ def watch(place: Place, worker: Programs, seconds: float) -> dict[str, dict[str,
 
 def _ports(processes: list[psutil.Process]) -> list[int]:
     return [link.laddr.port for process in processes for link in process.net_connections("tcp")]
-
-
-def _table(*heads: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for at, head in enumerate(heads):
-        table.add_column(head, justify="left" if at == len(heads) - 1 and head == "most frequent" else "right")
-    return table

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from bench.failed import Failed
 from bench.peers.ceiling import Ceiling
-from bench.report import terminal
+from bench.report import new_table, terminal
 from bench.runner import measure, processors
 from bench.server import DURABILITIES, Durability, Place, serve
 from bench.stage import Sizes
@@ -56,9 +55,8 @@ def _table(place: Place, turns: Sequence[int], rounds: int, jobs: int, spare: fr
         for turn in turns:
             for depth in DEPTHS:
                 found.setdefault((turn, depth), []).append(_drain(place, turn, depth, jobs, spare))
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for head in ("jobs per turn", "jobs/s, 1 turn on its way", "jobs/s, 2 turns", "server CPU, ms per 1,000 jobs"):
-        table.add_column(head, justify="right")
+    heads = "jobs per turn", "jobs/s, 1 turn on its way", "jobs/s, 2 turns", "server CPU, ms per 1,000 jobs"
+    table = new_table(*heads)
     for turn in turns:
         rates = [statistics.median(values["rate"] for values in found[turn, depth]) for depth in DEPTHS]
         cpu = statistics.median(values["server-cpu"] for values in found[turn, DEPTHS[-1]])

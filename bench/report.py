@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 
 import attrs
 from rich.box import SIMPLE_HEAD
@@ -20,6 +21,18 @@ BASE = "reliq"
 def terminal() -> Console:
     """Return the console of standard output: as wide as it is, and 120 columns into a file."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+def new_table(*heads: str, words: Collection[str] = (), title: str | None = None) -> Table:
+    """Return a table without lines yet. Its columns hold numbers, but for those whose heads are in `words`."""
+    # One with a title stands among others, and its edges set it apart.
+    edge = title is not None
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, show_edge=edge
+    )
+    for head in heads:
+        table.add_column(head, justify="left" if head in words else "right")
+    return table
 
 
 @attrs.frozen
@@ -95,9 +108,7 @@ def show(results: Results, console: Console) -> None:
         console.print(text, soft_wrap=True)
     for grid in grids(results):
         console.print()
-        table = Table(title=grid.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-        for at, head in enumerate(grid.heads):
-            table.add_column(head, justify="right" if at else "left")
+        table = new_table(*grid.heads, words=grid.heads[:1], title=grid.title)
         for line in grid.lines:
             table.add_row(*line)
         console.print(table)

@@ -30,6 +30,9 @@ BATCH = 5
 LOOK = 0.005
 """Seconds between two looks at what is done: the error of every time that is measured so."""
 
+WARMING = 0.05
+"""Seconds between two looks at which processes of a new worker have run a job."""
+
 STARTING, RUNNING, SETTLING = 60.0, 300.0, 30.0
 """Seconds until it counts as failed."""
 
@@ -98,7 +101,7 @@ class Stage:
             if not finish or self.count(first, number - first) >= number - first - BATCH * processes:
                 producer.order("each", "warm", first=number, count=BATCH * processes)
                 number += BATCH * processes
-            time.sleep(0.05)
+            time.sleep(WARMING)
         if finish:
             self.wait(lambda: self.count(first, number - first) == number - first, SETTLING, "it is idle", worker)
 

@@ -10,6 +10,12 @@ from typing import IO
 
 import attrs
 
+LOOK = 0.1
+"""Seconds between two looks at who has ended."""
+
+ENDING = 10.0
+"""Seconds from SIGTERM to SIGKILL."""
+
 
 @attrs.frozen
 class Task:
@@ -22,7 +28,7 @@ class Task:
 
 @attrs.frozen
 class Done:
-    """How a program ended. `code` is None if it took too long and was told to stop."""
+    """How a program ended. `code` is None if it took too long and was ended."""
 
     task: Task
     code: int | None
@@ -50,7 +56,11 @@ class _Running:
         code = self.process.poll()
         if code is None:
             self.process.terminate()
-            self.process.wait()
+            try:
+                self.process.wait(ENDING)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
         seconds = time.monotonic() - self.began
         with self.output:
             self.output.seek(0)
@@ -70,7 +80,7 @@ def run_all(todo: list[Task], at_once: int) -> Iterator[Done]:
             for one in [one for one in running if one.over()]:
                 running.remove(one)
                 yield one.end()
-            time.sleep(0.1)
+            time.sleep(LOOK)
     finally:
         for one in running:
             one.end()

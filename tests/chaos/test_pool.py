@@ -69,6 +69,16 @@ def test_what_takes_too_long_is_told_to_stop() -> None:
     assert done.output.split("\n")[:2] == ["begun", "in order"]
 
 
+def test_what_does_not_listen_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chaos.pool.ENDING", 0.2)
+    code = (
+        "import signal, threading\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('deaf', flush=True)\nthreading.Event().wait()"
+    )
+    [done] = run_all([program("a", code, 2.0)], 1)
+    assert (done.code, done.output) == (None, "deaf\n")
+
+
 def test_nothing_runs_on_when_the_caller_stops(tmp_path: Path) -> None:
     flag = tmp_path / "ended"
     code = (

@@ -251,8 +251,7 @@ class Strikes:
             return
         # Of a container that ends with its supervisor nothing is left that would have to stop.
         for told in {life.term, math.inf if life.host else self.main_death(life.name)} - {math.inf}:
-            begin = (life.told if life.host else told) + self._settings.stop
-            begin = min(begin, life.hurried)
+            begin = min((life.told if life.host else told) + self._settings.stop, life.hurried)
             latest = (life.stopping if life.host else told) + self._settings.stop
             if told == life.term and life.end < begin:
                 continue

@@ -120,7 +120,9 @@ _run_argument = click.argument("run_directory", metavar="RUN", type=click.Path(p
 @click.argument("name", metavar="SCENARIO", type=click.Choice(sorted(SCENARIOS)))
 @_seed_option
 @click.option("--minutes", type=click.FloatRange(min=0.05), default=1.0, show_default=True)
-@click.option("--jobs", type=click.IntRange(min=1), help="How many jobs; by default the scenario's rate says.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="How many jobs in that time; by default the scenario's rate says."
+)
 @click.option("--pods", type=click.IntRange(min=1, max=64))
 @click.option("--old", metavar="REVISION", help="What old pods run in a rollout; by default the last tag, if any.")
 @click.option("--directory", type=click.Path(file_okay=False, path_type=Path), help="Where the run's files go.")

@@ -274,7 +274,8 @@ class Run:
     def _strike(self) -> None:
         """Strike at random times, each fault as often as the scenario wants it; or by a plan.
 
-        Goes on a while after the time is over if a fault that was armed has not fired: a trap may find nobody.
+        Goes on a while after the time is over if a fault that was armed has not fired: a trap may find nobody. The
+        producer goes on as well.
         """
         began = now()
         seconds = self.settings.minutes * 60

@@ -201,6 +201,7 @@ class Settings:
     seed: int
     minutes: float
     jobs: int
+    """How many are sent in `minutes`; a run that has to wait for a fault sends more."""
     pods: int
     processes: int
     concurrency: int

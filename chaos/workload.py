@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import secrets
@@ -86,7 +87,11 @@ KINDS: dict[str, Kind] = {
 
 
 class Producer(threading.Thread):
-    """Sends `jobs` jobs, evenly over `seconds`, to the Redis at `url`; remembers what it has learned of each."""
+    """Sends jobs to the Redis at `url`, and remembers what it has learned of each.
+
+    `jobs` evenly over `seconds`, and on at the same pace until it is told to stop: a fault that is still waited for
+    counts only while jobs run.
+    """
 
     def __init__(
         self,
@@ -116,11 +121,11 @@ class Producer(threading.Thread):
         self._halt.set()
 
     def run(self) -> None:
-        """Send until all is sent."""
+        """Send until told to stop."""
         began = now()
         kinds, weights = list(self._weights), list(self._weights.values())
         try:
-            for number in range(self._jobs):
+            for number in itertools.count():
                 if self._halt.wait(max(0.0, began + self._seconds * number / self._jobs - now())):
                     break
                 self.send(self._rng.choices(kinds, weights)[0])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import random
 import secrets
 import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -19,14 +20,13 @@ from rich.table import Table
 from chaos.conductor import Options, Run
 from chaos.ledger import Ledger
 from chaos.mutants.build import build
-from chaos.mutants.catalogue import MUTANTS, PLAYS, Mutant
-from chaos.mutants.hunt import PLAYS_EACH, Catch, by_name, plays
+from chaos.mutants.catalogue import MUTANTS, PLAYS
+from chaos.mutants.hunt import by_name
 from chaos.oracle import judge
 from chaos.pods.kubecall import KubectlError
 from chaos.pods.local import ROOT
 from chaos.points import WAYS
 from chaos.points import points as every_point
-from chaos.pool import Task, run_all
 from chaos.report import write
 from chaos.report.terminal import Progress, progress, show
 from chaos.revisions import last_tag
@@ -34,14 +34,10 @@ from chaos.scenarios import SCENARIOS, Scenario, left_out
 from chaos.sites.base import StageError
 from chaos.sites.kubectl import ClusterSite, Kubernetes
 from chaos.sites.options import site_options
-from chaos.verdict import Verdict
+from chaos.sweep import all_well, crash_points, hunt, random_runs
+from chaos.verdict import VOID, Verdict
 
 RUNS = Path(tempfile.gettempdir()) / "reliq-chaos"
-VOID = 3
-"""The exit code of a run that does not count, in which nothing was found."""
-
-BRIEF = SCENARIOS.keys() - {"poison", "gil"}
-"""What half a minute is enough for: in the others memory is eaten, or an interpreter held, for longer than that."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -99,6 +95,13 @@ def told(directory: Path, console: Console) -> Verdict:
         page = write(ledger, verdict, directory)
     console.print(f"report: {page}", highlight=False)
     return verdict
+
+
+@contextmanager
+def _mutants_place() -> Iterator[Path]:
+    # Short, as sockets need it.
+    with tempfile.TemporaryDirectory(prefix="reliq-mutants-", dir="/tmp") as place:
+        yield Path(place)
 
 
 def _seed(given: int | None) -> int:
@@ -214,20 +217,11 @@ def crashed(names: tuple[str, ...], console: Console) -> bool:
 @_at_once_option
 def sweep(seed: int | None, minutes: float, at_once: int) -> None:
     """What CI does: all crash points, all mutants, three random runs. Exit code 0: all is as it must be."""
-    console = Console()
-    seed = _seed(seed)
+    console, seed = Console(), _seed(seed)
     console.print(f"sweep, seed {seed}", highlight=False)
-    names = ["everything", *random.Random(seed).sample(sorted(BRIEF - {"everything"}), 2)]
-    own = (sys.executable, "-u", "-m", "chaos")
-    tasks = {"points": [Task("points", (*own, "points"), 600.0)]}
-    for number, name in enumerate(names):
-        # A run that does not count is played again, with other dice.
-        seeds = range(seed + number, seed + number + PLAYS_EACH * len(names), len(names))
-        ways = [("run", name, "--seed", str(dice), "--minutes", str(minutes)) for dice in seeds]
-        places = [("--directory", str(_place(name, dice))) for dice in seeds]
-        words = [(*own, *way, *place) for way, place in zip(ways, places, strict=True)]
-        tasks[name] = [Task(f"run {name}", line, minutes * 60 + 300.0) for line in words]
-    sys.exit(0 if _as_it_must_be(tasks, list(MUTANTS), seed, console, at_once) else 1)
+    with _mutants_place() as place:
+        legs = [crash_points(), *random_runs(seed, minutes), *hunt(MUTANTS, place, seed)]
+        sys.exit(0 if all_well(legs, console, at_once) else 1)
 
 
 @cli.command("play-one", hidden=True)
@@ -238,6 +232,7 @@ def sweep(seed: int | None, minutes: float, at_once: int) -> None:
 @click.option("--directory", type=click.Path(file_okay=False, path_type=Path), required=True)
 def play_one(name: str, mutant: str | None, seed: int, minutes: float, directory: Path) -> None:
     """Play one mutant, or the unbroken build, and write verdict.json: one step of the hunt."""
+    directory.mkdir(exist_ok=True)
     code = build(by_name([mutant])[0], directory) if mutant else ROOT
     with Run(PLAYS[name], Options(seed=seed, minutes=minutes, code=code), directory) as one:
         one.play()
@@ -261,55 +256,8 @@ def mutants(names: tuple[str, ...], seed: int | None, at_once: int, *, controls:
         raise click.UsageError(f"there is no mutant {error}; there are {', '.join(m.name for m in MUTANTS)}") from None
     console, seed = Console(), _seed(seed)
     console.print(f"{len(chosen)} mutants, seed {seed}", highlight=False)
-    sys.exit(0 if _as_it_must_be({}, chosen, seed, console, at_once, controls=controls) else 1)
-
-
-def _as_it_must_be(
-    tasks: dict[str, list[Task]],
-    mutants: list[Mutant],
-    seed: int,
-    console: Console,
-    at_once: int,
-    *,
-    controls: bool = True,
-) -> bool:
-    """Run these programs, and hunt these mutants; say what came of each, and return whether all went well.
-
-    Of each program the first try counts, unless it says that it does not count: then the next one.
-    """
-    good = True
-    tries = {first.name: more for first, *more in tasks.values()}
-    with tempfile.TemporaryDirectory(prefix="reliq-mutants-", dir="/tmp") as place:
-        hunted = {play.name: play for play in plays(mutants, Path(place), controls=controls)}
-        todo = [*(first for first, *_ in tasks.values()), *(play.task(seed) for play in hunted.values())]
-        for done in run_all(todo, at_once):
-            if done.task.name in hunted:
-                play = hunted[done.task.name]
-                catch = play.catch(done)
-                _tell_catch(catch, console)
-                replay = None if catch.ok else play.again()
-                good &= catch.ok or replay is not None
-                if replay is not None:
-                    hunted[play.name] = replay
-                    todo.append(replay.task(seed))
-            else:
-                again = tries[done.task.name].pop(0) if done.code == VOID and tries[done.task.name] else None
-                good &= done.code == 0 or again is not None
-                word = {0: "ok", None: "TOO LONG", VOID: "VOID"}.get(done.code, "NOT OK")
-                console.print(f"{word:9} {done.task.name:20} {done.seconds:4.0f} s", highlight=False)
-                console.print(done.output.rstrip(), highlight=False, markup=False)
-                if again is not None:
-                    todo.append(again)
-    console.print("all as it must be" if good else "NOT as it must be", highlight=False)
-    return good
-
-
-def _tell_catch(catch: Catch, console: Console) -> None:
-    how = ", ".join(f"{check} ({count})" for check, count in catch.findings.items()) or "nothing found"
-    word = "ok" if catch.ok else "NOT FOUND" if catch.wanted else "NOT CLEAN"
-    console.print(f"{word:9} {catch.name:20} {catch.scenario:10} {catch.seconds:4.0f} s  {how}", highlight=False)
-    for line in () if catch.ok else (*catch.void, *catch.first, *catch.trouble.splitlines()):
-        console.print(f"          {line}", highlight=False, markup=False)
+    with _mutants_place() as place:
+        sys.exit(0 if all_well(hunt(chosen, place, seed, controls=controls), console, at_once) else 1)
 
 
 @cli.command("list")

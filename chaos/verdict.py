@@ -6,6 +6,9 @@ import statistics
 
 import attrs
 
+VOID = 3
+"""The exit code of a run that does not count, in which nothing was found."""
+
 
 @attrs.frozen(kw_only=True)
 class Finding:

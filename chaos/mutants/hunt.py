@@ -50,28 +50,20 @@ class Catch:
 
 @attrs.frozen
 class Play:
-    """A broken build to be found, or the unbroken one, of which nothing is `wanted`. Times are counted from 1."""
+    """A broken build to be found, or the unbroken one, of which nothing is `wanted`; with these dice."""
 
     name: str
     scenario: str
     wanted: tuple[str, ...]
     directory: Path
-    time: int = 1
+    seed: int
 
-    def again(self) -> Play | None:
-        """The next play of it, if it was not found and may be played again; an unbroken build may not."""
-        if not self.wanted or self.time == PLAYS_EACH:
-            return None
-        directory = self.directory.with_name(f"{self.name}-{self.time + 1}")
-        directory.mkdir()
-        return attrs.evolve(self, directory=directory, time=self.time + 1)
-
-    def task(self, seed: int) -> Task:
+    @property
+    def task(self) -> Task:
         """How to play it."""
-        seed += self.time - 1
         words = [sys.executable, "-u", "-m", "chaos", "play-one", self.scenario, "--directory", str(self.directory)]
-        words += ["--seed", str(seed), "--minutes", str(MINUTES), *(["--mutant", self.name] if self.wanted else [])]
-        return Task(self.name, tuple(words), LONGEST)
+        words += ["--seed", str(self.seed), "--minutes", str(MINUTES)]
+        return Task(self.name, (*words, *(["--mutant", self.name] if self.wanted else [])), LONGEST)
 
     def catch(self, done: Done) -> Catch:
         """What came of it."""
@@ -84,16 +76,23 @@ class Play:
         return Catch(self.name, self.scenario, self.wanted, said["findings"], void, "", done.seconds, first)
 
 
-def plays(mutants: Sequence[Mutant], place: Path, *, controls: bool = True) -> list[Play]:
-    """Return the plays of these mutants, and those of the unbroken build. Each gets a directory in `place`."""
-    found = [Play(one.name, one.scenario, one.found_by, place / one.name) for one in mutants]
+def plays(mutants: Sequence[Mutant], place: Path, seed: int, *, controls: bool = True) -> list[list[Play]]:
+    """Return the plays of each of these mutants, with other dice each, and those of the unbroken build: one each.
+
+    Each has a directory of its own in `place`.
+    """
+    found = [
+        [
+            Play(one.name, one.scenario, one.found_by, place / f"{one.name}-{time}", seed + time)
+            for time in range(PLAYS_EACH)
+        ]
+        for one in mutants
+    ]
     if controls:
         scenarios = sorted({mutant.scenario for mutant in mutants})
-        found += [Play(f"(unbroken {name})", name, (), place / f"control-{name}") for name in scenarios]
-    for play in found:
-        play.directory.mkdir()
+        found += [[Play(f"(unbroken {name})", name, (), place / f"control-{name}", seed)] for name in scenarios]
     # Those that take longest come first, so that nothing waits for them alone in the end.
-    return sorted(found, key=lambda play: -PLAYS[play.scenario].drain_within)
+    return sorted(found, key=lambda tries: -PLAYS[tries[0].scenario].drain_within)
 
 
 def by_name(names: Sequence[str]) -> list[Mutant]:

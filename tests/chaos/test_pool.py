@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.mutants.catalogue import MUTANTS
-from chaos.mutants.hunt import PLAYS_EACH, Play, plays
-from chaos.pool import Done, Task, run_all
+from chaos.pool import Task, run_all
 
 
 def program(name: str, code: str, longest: float = 20.0) -> Task:
@@ -96,76 +94,6 @@ def test_nothing_runs_on_when_the_caller_stops(tmp_path: Path) -> None:
     assert next(ended).task.name == "quick"
     ended.close()  # type: ignore[attr-defined]
     assert flag.exists()
-
-
-class TestTheHunt:
-    def done(self, play: Play, output: str = "") -> Done:
-        """As if it had been played."""
-        return Done(play.task(1), 0, output, 1.0)
-
-    def said(self, play: Play, findings: str, void: str = "[]") -> None:
-        """Write its verdict."""
-        (play.directory / "verdict.json").write_text(
-            f'{{"findings": {findings}, "void": {void}, "first": ["it was so"]}}', encoding="utf-8"
-        )
-
-    @pytest.fixture
-    def mutant(self, tmp_path: Path) -> Play:
-        """The play of one, which `fences` has to find."""
-        found = plays([one for one in MUTANTS if one.name == "no-fence"], tmp_path, controls=False)
-        assert [play.wanted for play in found] == [("fences",)]
-        return found[0]
-
-    @pytest.fixture
-    def control(self, tmp_path: Path) -> Play:
-        """The play of an unbroken build."""
-        found = plays(MUTANTS[:1], tmp_path)
-        assert sorted(bool(play.wanted) for play in found) == [False, True]
-        return next(play for play in found if not play.wanted)
-
-    def test_one_that_the_right_check_finds_is_found(self, mutant: Play) -> None:
-        self.said(mutant, '{"lost": 3, "fences": 1}')
-        assert mutant.catch(self.done(mutant)).ok
-
-    @pytest.mark.parametrize("findings", ["{}", '{"lost": 3}'])
-    def test_one_that_only_others_find_is_not(self, mutant: Play, findings: str) -> None:
-        self.said(mutant, findings)
-        assert not mutant.catch(self.done(mutant)).ok
-
-    def test_one_that_was_not_found_is_played_again_with_other_dice(self, mutant: Play) -> None:
-        second = mutant.again()
-        assert second is not None
-        assert second.directory != mutant.directory
-        assert "8" in second.task(7).words
-        last = second
-        for _ in range(PLAYS_EACH - 2):
-            following = last.again()
-            assert following is not None
-            last = following
-        assert last.again() is None
-
-    def test_an_unbroken_one_is_not_played_again(self, control: Play) -> None:
-        assert control.again() is None
-
-    def test_one_without_a_verdict_is_not_found_and_says_why(self, mutant: Play, control: Play) -> None:
-        for play in (mutant, control):
-            catch = play.catch(self.done(play, "no such file"))
-            assert not catch.ok
-            assert catch.trouble == "no such file"
-
-    def test_an_unbroken_one_has_to_be_clean_and_to_count(self, control: Play) -> None:
-        self.said(control, "{}")
-        assert control.catch(self.done(control)).ok
-        self.said(control, '{"lost": 1}')
-        assert not control.catch(self.done(control)).ok
-        self.said(control, "{}", '["nothing was audited"]')
-        assert not control.catch(self.done(control)).ok
-
-    def test_it_is_played_with_its_own_build(self, mutant: Play, control: Play, tmp_path: Path) -> None:
-        words = mutant.task(7).words
-        assert words[-2:] == ("--mutant", "no-fence")
-        assert str(tmp_path / "no-fence") in words
-        assert "--mutant" not in control.task(7).words
 
 
 def test_time_is_taken() -> None:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from chaos.conductor import Options, Run
+from chaos.faults import ALL
 from chaos.ledger import Ledger
 from chaos.mutants.build import build
 from chaos.mutants.catalogue import MUTANTS, PLAYS
@@ -263,7 +264,10 @@ def mutants(names: tuple[str, ...], seed: int | None, at_once: int, *, controls:
 @cli.command("list")
 def list_() -> None:
     """List the scenarios and the faults."""
-    table = Table("scenario", "what", "faults", box=None)
+    scenarios = Table("scenario", "what", "faults", box=None)
     for scenario in SCENARIOS.values():
-        table.add_row(scenario.name, scenario.what, ", ".join(scenario.faults))
-    Console().print(table)
+        scenarios.add_row(scenario.name, scenario.what, ", ".join(scenario.faults))
+    faults = Table("fault", "what", box=None)
+    for fault in ALL.values():
+        faults.add_row(fault.name, fault.what)
+    Console().print(scenarios, "", faults)

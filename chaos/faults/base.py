@@ -23,7 +23,6 @@ class Fault:
     """
 
     name: str
-    what: str
     strike: Callable[[Stage], bool]
     verbs: frozenset[Verb] = frozenset()
     """What the cluster must be able to do."""
@@ -33,6 +32,12 @@ class Fault:
     """Whether it needs the server to be ours."""
     local: bool = False
     """Whether it needs more of a pod than the Pod of chaos.pods.base can do."""
+    what: str = attrs.field()
+    """What it does, for people to read; the docstring of `strike` if nothing is given."""
+
+    @what.default
+    def _docstring(self) -> str:
+        return self.strike.__doc__ or ""
 
     @property
     def needs(self) -> frozenset[str]:

@@ -165,13 +165,13 @@ def _stop_flow(stage: Stage, name: str, stop: Callable[[Proxy], None], *, briefl
 
 
 FAULTS = (
-    Fault("cut", cut.__doc__ or "", cut, proxied=True),
-    Fault("delay", delay.__doc__ or "", delay, proxied=True),
-    Fault("half-open", half_open.__doc__ or "", half_open, proxied=True),
-    Fault("half-open-briefly", half_open_briefly.__doc__ or "", half_open_briefly, proxied=True),
-    Fault("one-way-out", one_way_out.__doc__ or "", one_way_out, proxied=True),
-    Fault("one-way-in", one_way_in.__doc__ or "", one_way_in, proxied=True),
-    Fault("refused", refused.__doc__ or "", refused, proxied=True),
-    Fault("lose-reply", lose_reply.__doc__ or "", lose_reply, proxied=True),
-    Fault("late-command", late_command.__doc__ or "", late_command, proxied=True),
+    Fault("cut", cut, proxied=True),
+    Fault("delay", delay, proxied=True),
+    Fault("half-open", half_open, proxied=True),
+    Fault("half-open-briefly", half_open_briefly, proxied=True),
+    Fault("one-way-out", one_way_out, proxied=True),
+    Fault("one-way-in", one_way_in, proxied=True),
+    Fault("refused", refused, proxied=True),
+    Fault("lose-reply", lose_reply, proxied=True),
+    Fault("late-command", late_command, proxied=True),
 )

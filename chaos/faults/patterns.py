@@ -64,7 +64,7 @@ def _is_turn(door: Proxy, sent: Command) -> bool:
 
 
 FAULTS = (
-    Fault("swizzle", swizzle.__doc__ or "", swizzle, proxied=True),
-    Fault("cascade", cascade.__doc__ or "", cascade, frozenset({"kill-all"}), proxied=True),
-    Fault("synchronised", synchronised.__doc__ or "", synchronised, proxied=True),
+    Fault("swizzle", swizzle, proxied=True),
+    Fault("cascade", cascade, frozenset({"kill-all"}), proxied=True),
+    Fault("synchronised", synchronised, proxied=True),
 )

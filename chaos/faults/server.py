@@ -108,13 +108,13 @@ def read_only(stage: Stage) -> bool:
 
 
 FAULTS = (
-    Fault("redis-restart", restart.__doc__ or "", restart, redis=True),
-    Fault("redis-outage", outage.__doc__ or "", outage, redis=True),
-    Fault("redis-empty", restart_empty.__doc__ or "", restart_empty, redis=True),
-    Fault("redis-freeze", freeze.__doc__ or "", freeze, redis=True),
-    Fault("redis-stall", stall.__doc__ or "", stall, redis=True),
-    Fault("script-flush", script_flush.__doc__ or "", script_flush, redis=True),
-    Fault("client-kill", client_kill.__doc__ or "", client_kill, redis=True),
-    Fault("redis-full", full.__doc__ or "", full, redis=True),
-    Fault("redis-read-only", read_only.__doc__ or "", read_only, redis=True),
+    Fault("redis-restart", restart, redis=True),
+    Fault("redis-outage", outage, redis=True),
+    Fault("redis-empty", restart_empty, redis=True),
+    Fault("redis-freeze", freeze, redis=True),
+    Fault("redis-stall", stall, redis=True),
+    Fault("script-flush", script_flush, redis=True),
+    Fault("client-kill", client_kill, redis=True),
+    Fault("redis-full", full, redis=True),
+    Fault("redis-read-only", read_only, redis=True),
 )

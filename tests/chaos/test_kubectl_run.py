@@ -345,7 +345,7 @@ def played(
 ) -> tuple[Path, ApiServer]:
     """The ledger of a run, and the cluster that it leaves. kubectl, the workers, their deaths and Redis are real."""
     needs: frozenset[Verb] = frozenset({"freeze", "delete"})
-    monkeypatch.setitem(ALL, "delete-frozen", Fault("delete-frozen", "", delete_frozen, needs))
+    monkeypatch.setitem(ALL, "delete-frozen", Fault("delete-frozen", delete_frozen, needs))
     where = Kubernetes(
         deployment="reliq-worker",
         url=server.url,

@@ -69,6 +69,10 @@ class Scripts:
             return f"{verb.decode()} {command[1].upper().decode()}"
         return verb.decode("ascii", "replace")
 
+    def called(self, *names: str) -> Match:
+        """Commands that are called so here, as `called("turn", "BLMOVE")`."""
+        return lambda command: self.name(command) in names
+
 
 async def _read_frame(reader: asyncio.StreamReader) -> tuple[bytes, Command]:
     """One whole protocol element: its bytes, and its bulk strings if it is an array of them."""

@@ -119,7 +119,7 @@ def _lose(stage: Stage, kind: str) -> bool:
         return False
     lost = sum((other.dropped for other in stage.doors.values()), start=type(door.dropped)())
     command = min(seen, key=lambda one: (lost[one], stage.rng.random()))
-    stage.lose("drop" if kind == "drop" else "hold", door, name, lambda sent: door.scripts.name(sent) == command)
+    stage.lose("drop" if kind == "drop" else "hold", door, name, door.scripts.called(command))
     return True
 
 

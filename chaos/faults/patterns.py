@@ -7,7 +7,6 @@ from functools import partial
 from chaos.faults.base import Fault
 from chaos.faults.connections import hold_all
 from chaos.pods.base import Pod
-from chaos.proxy import Command, Proxy
 from chaos.stage import Stage
 
 
@@ -38,11 +37,10 @@ def cascade(stage: Stage) -> bool:
         return False
     first, *others = stage.rng.sample(ready, len(ready))
     doors = [stage.door(pod) for pod in others]
-    names = doors[0].scripts
     # Two snares over different doors, so that the second waits for the heirs of the first.
     half = len(doors) // 2
     for some in (doors[:half], doors[half:]):
-        stage.snare("cascade", some, lambda sent: names.name(sent) == "reap", "after", "pod", within=12.0)
+        stage.snare("cascade", some, doors[0].scripts.called("reap"), "after", "pod", within=12.0)
     with stage.killing("cascade", first.name, kind="pod") as pids:
         pids.extend(first.kill_all())
     return True
@@ -55,12 +53,8 @@ def synchronised(stage: Stage) -> bool:
         return False
     for pod in ready:
         door = stage.door(pod)
-        stage.snare("synchronised", [door], partial(_is_turn, door), "after", "process")
+        stage.snare("synchronised", [door], door.scripts.called("turn"), "after", "process")
     return True
-
-
-def _is_turn(door: Proxy, sent: Command) -> bool:
-    return door.scripts.name(sent) == "turn"
 
 
 FAULTS = (

@@ -8,7 +8,7 @@ from typing import Literal
 
 from chaos.faults.base import Fault
 from chaos.pods.local import LocalPod
-from chaos.proxy import Command, Match, Proxy
+from chaos.proxy import Command
 from chaos.stage import Stage
 
 When = Literal["before", "after", "passed"]
@@ -30,10 +30,6 @@ def settles(command: Command, kind: bytes | None = None) -> bool:
     return any(word == kind if kind else SETTLE.match(word) for word in arguments[ARGS:])
 
 
-def _called(door: Proxy, *names: str) -> Match:
-    return lambda command: door.scripts.name(command) in names
-
-
 def _at(
     stage: Stage,
     name: str,
@@ -48,7 +44,7 @@ def _at(
     if pod is None:
         return False
     door = stage.door(pod)
-    called = _called(door, *commands)
+    called = door.scripts.called(*commands)
 
     def match(command: Command) -> bool:
         return called(command) and (not settling or settles(command))
@@ -63,7 +59,7 @@ def in_release(stage: Stage) -> bool:
     if not isinstance(pod, LocalPod):
         return False
     door = stage.door(pod)
-    turn = _called(door, "turn")
+    turn = door.scripts.called("turn")
     release = b"release"
     snared = "kill-in-release"
     stage.snare(snared, [door], lambda sent: turn(sent) and settles(sent, release), "after", "process", within=6.0)
@@ -78,7 +74,7 @@ def at_boot(stage: Stage) -> bool:
     if pod is None:
         return False
     door = stage.door(pod)
-    stage.snare("kill-at-boot", [door], _called(door, "register"), "before", "process", within=8.0)
+    stage.snare("kill-at-boot", [door], door.scripts.called("register"), "before", "process", within=8.0)
     with stage.killing("kill-child", pod.name, kind="child") as pids:
         pids.extend(pod.kill_child(0))
     return True
@@ -91,7 +87,7 @@ def in_sweep(stage: Stage) -> bool:
         return False
     others = [stage.door(other) for other in stage.ready() if other.replica != pod.replica]
     when: When = stage.rng.choice(("before", "after"))
-    stage.snare("kill-in-sweep", others, lambda c: others[0].scripts.name(c) == "reap", when, "pod", within=8.0)
+    stage.snare("kill-in-sweep", others, stage.door(pod).scripts.called("reap"), when, "pod", within=8.0)
     with stage.killing("kill-pod", pod.name, kind="pod") as pids:
         pids.extend(pod.kill_all())
     return True
@@ -104,7 +100,7 @@ def in_promotion(stage: Stage) -> bool:
         return False
     doors = [stage.door(pod) for pod in ready]
     when: When = stage.rng.choice(("before", "after"))
-    stage.snare("kill-in-promotion", doors, lambda c: doors[0].scripts.name(c) == "promote", when, "pod", within=10.0)
+    stage.snare("kill-in-promotion", doors, doors[0].scripts.called("promote"), when, "pod", within=10.0)
     return True
 
 

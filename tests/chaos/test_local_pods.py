@@ -199,8 +199,8 @@ def test_scaling_down_takes_pods_away_in_order(server: Server, tmp_path: Path) -
     try:
         hand.ready(2)
         hand.cluster.scale(1)
-        hand.until(lambda: len(hand.cluster.everything()) == 1, "one is left")
-        assert hand.told("pod-2-1")[-1] == "end"
+        hand.until(lambda: hand.told("pod-2-1")[-1] == "end", "one has ended")
+        hand.until(lambda: len(hand.cluster.everything()) == 1, "nothing of it is left")
         assert "kill" not in hand.told("pod-2-1")
         hand.cluster.scale(2)
         hand.ready(2)

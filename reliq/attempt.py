@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
+from typing import Protocol
 
 from reliq.errors import NoAttempt
+
+
+class Asked(Protocol):
+    """Who knows what an attempt may be asked about itself."""
+
+    def crashes(self, jid: str) -> int:
+        """Return how many crashes of the job are on record."""
+
+    def fence(self, identity: str) -> int:
+        """Return a fence number larger than all before."""
 
 
 class Attempt:
@@ -15,26 +25,15 @@ class Attempt:
     run and one more after each failure, `identity` the process that runs it.
     """
 
-    __slots__ = ("_ask_crashes", "_crashes", "_draw_fence", "_fence", "attempt", "identity", "jid", "name", "queue")
+    __slots__ = ("_asked", "_crashes", "_fence", "attempt", "identity", "jid", "name", "queue")
 
-    def __init__(
-        self,
-        *,
-        jid: str,
-        name: str,
-        queue: str,
-        attempt: int,
-        identity: str,
-        ask_crashes: Callable[[], int],
-        draw_fence: Callable[[], int],
-    ) -> None:
+    def __init__(self, jid: str, name: str, queue: str, attempt: int, *, identity: str, asked: Asked) -> None:
         self.jid = jid
         self.name = name
         self.queue = queue
         self.attempt = attempt
         self.identity = identity
-        self._ask_crashes = ask_crashes
-        self._draw_fence = draw_fence
+        self._asked = asked
         self._crashes: int | None = None
         self._fence: int | None = None
 
@@ -45,7 +44,7 @@ class Attempt:
         Asked of Redis when first read. Raises StoreError.
         """
         if self._crashes is None:
-            self._crashes = self._ask_crashes()
+            self._crashes = self._asked.crashes(self.jid)
         return self._crashes
 
     @property
@@ -58,7 +57,7 @@ class Attempt:
         Redis cannot be asked.
         """
         if self._fence is None:
-            self._fence = self._draw_fence()
+            self._fence = self._asked.fence(self.identity)
         return self._fence
 
     def __repr__(self) -> str:
@@ -77,7 +76,11 @@ def current_attempt() -> Attempt:
         raise NoAttempt("there is no running job here; call current_attempt() inside a job") from None
 
 
-def enter(attempt: Attempt) -> Callable[[], None]:
-    """Make this the current attempt of the calling thread; the returned function takes it back."""
-    token = _current.set(attempt)
-    return lambda: _current.reset(token)
+def enter(attempt: Attempt) -> Token[Attempt]:
+    """Make this the current attempt of the calling thread; `leave` takes the token."""
+    return _current.set(attempt)
+
+
+def leave(token: Token[Attempt]) -> None:
+    """Make current again what was it before."""
+    _current.reset(token)

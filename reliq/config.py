@@ -135,7 +135,8 @@ class WorkerConfig:
     """What `reliq worker` runs. Times are seconds.
 
     Queues are taken in strict order when no queue has a weight, weighted when one has, random when all
-    weights are 1.
+    weights are 1. `prefetch` is how much work, by the run times seen so far, is claimed beyond the free slots;
+    0 turns that off. With `log_jobs` the start and the end of each job are logged.
     """
 
     app: str
@@ -145,6 +146,8 @@ class WorkerConfig:
     superfetch: bool = True
     timeout: float = 25.0
     grace: float = 3.0
+    prefetch: float = 0.005
+    log_jobs: bool = False
     exit_on_unreachable: bool = False
     log_level: str = attrs.field(default="INFO", converter=_upper)
 
@@ -162,6 +165,8 @@ class WorkerConfig:
             raise ConfigError(f"log_level = {self.log_level!r}: write {', '.join(LOG_LEVELS)}")
         if not 0 <= self.timeout < math.inf:
             raise ConfigError(f"timeout = {self.timeout}: give seconds, 0 or more")
+        if not 0 <= self.prefetch <= 1:
+            raise ConfigError(f"prefetch = {self.prefetch}: give seconds from 0 (off) to 1")
         if not 0 < self.grace < math.inf:
             raise ConfigError(f"grace = {self.grace}: give seconds above 0")
 

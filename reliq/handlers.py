@@ -36,15 +36,16 @@ class Definition(Wishes):
 
     name: str = attrs.field(converter=check_name)
     function: Callable[..., Any]
+    is_async: bool = attrs.field(init=False)
+    """True for `async def`."""
+
+    @is_async.default
+    def _is_async(self) -> bool:
+        return inspect.iscoroutinefunction(self.function)
 
     def __attrs_post_init__(self) -> None:
         if inspect.isgeneratorfunction(self.function) or inspect.isasyncgenfunction(self.function):
             raise ConfigError(f"job {self.name}: a generator does nothing when it is called; write a function")
-
-    @property
-    def is_async(self) -> bool:
-        """True for `async def`."""
-        return inspect.iscoroutinefunction(self.function)
 
     def check(self, args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any]) -> None:
         """Raise BadArguments unless the function can be called with these."""

@@ -23,14 +23,15 @@ from reliq.errors import BadArguments, BadPayload, ConfigError, PayloadTooLarge
 MAX_PAYLOAD = 1024 * 1024
 """Bytes of one payload, by default."""
 
-_LONG_NUMBER = re.compile(rb"\d{19}")
+_DIGITS = bytes(48 if 48 <= code <= 57 else code for code in range(256))
+_LONG_NUMBER = b"0" * 19
 _SPACE = re.compile(r"[ \t\r\n]*")
 _MAX_DEPTH = 200  # orjson goes no deeper than 254
 
 
-@attrs.frozen
+@attrs.define
 class Job:
-    """A payload that was read.
+    """A payload that was read; nobody changes it. (Frozen, attrs would take three times as long to make one.)
 
     Times are epoch seconds, whatever unit the writer used. `retry_count` is None until the first failure,
     0 after it. `retry` is None when the payload says nothing.
@@ -229,7 +230,8 @@ def anonymous_jid(payload: bytes) -> str:
 
 
 def _load(payload: bytes) -> Any:
-    if _LONG_NUMBER.search(payload) is None:
+    # In two steps of C: a regular expression takes longer than all the reading.
+    if _LONG_NUMBER not in payload.translate(_DIGITS):
         try:
             return orjson.loads(payload)
         except orjson.JSONDecodeError:

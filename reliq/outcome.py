@@ -52,6 +52,9 @@ class Release:
 
 Outcome = Done | Retry | Bury | Drop | Release
 
+DONE = Done()
+"""What nearly every attempt comes to."""
+
 
 def describe(error: BaseException) -> tuple[str, str]:
     """Return an error's class and message as they are stored: text that JSON can carry."""

@@ -138,10 +138,11 @@ MUTANTS: tuple[Mutant, ...] = (
         edits=(
             Edit(
                 "reliq/server/process.py",
-                "            claim = self._waiting.popleft()\n",
-                "            claim = self._waiting.popleft()\n"
+                "        self._intake.take(claims)\n",
+                "        for claim in claims:\n"
                 "            name = self._queues[claim.place]\n"
-                '            self._fetch.link.call("LREM", f"private:{claim.identity}:{name}", -1, claim.payload)\n',
+                '            self._fetch.link.call("LREM", f"private:{claim.identity}:{name}", -1, claim.payload)\n'
+                "        self._intake.take(claims)\n",
             ),
         ),
         scenario="kills",

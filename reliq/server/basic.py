@@ -74,7 +74,7 @@ class BasicFetch:
         self.link.identify()
         self._bell.link.identify()
 
-    def exchange(self, endings: list[Ending], capacity: int) -> list[Claim]:  # noqa: ARG002 - the pop claims
+    def exchange(self, endings: list[Ending], limits: Sequence[int]) -> list[Claim]:  # noqa: ARG002 - the pop claims
         """Write down how jobs ended, in one transaction."""
         if not endings:
             return []
@@ -108,7 +108,7 @@ class BasicFetch:
         """Send the pop."""
         if not self._armed:
             paused = self.link.call("SMISMEMBER", self.store.keys.paused, *self._queues)
-            places = self._order.draw([place for place, rests in enumerate(paused) if not rests])
+            places = self._order.draw({place: 1 for place, rests in enumerate(paused) if not rests}, 1)
             if not places:
                 return  # the next pass of the loop looks again
             self._bell.link.identify()

@@ -13,12 +13,14 @@ from ctypes import Array, c_char
 from multiprocessing.context import BaseContext
 from typing import Any
 
+from reliq.server.pace import MOST
+
 _STANDING, _FENCED, _BUSY, _HELD = 0, 2, 3, 4
 _NUMBERS = 8
 _RECORD = 128
 _LONGEST = _RECORD - 1
-_SPARE = 64
-"""Records beyond two per slot: jobs that ended but are not settled yet."""
+_SPARE = 64 + 2 * MOST
+"""Records beyond two per slot: jobs that ended but are not settled yet, of two turns."""
 
 
 def allocate(context: BaseContext, concurrency: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import os
@@ -18,6 +19,10 @@ from reliq.server.board import Board
 from reliq.server.logs import set_up
 from reliq.server.process import Worker
 from reliq.server.role import Role
+
+SWITCH = 0.0005
+"""Seconds after which a thread lets another one run Python. With the interpreter's own 5 ms the loop would wait for
+its turn longer than for Redis, and what it claimed ahead would be done meanwhile."""
 
 _log = logging.getLogger("reliq.worker")
 
@@ -70,6 +75,8 @@ def _work(pipe: Connection, memory: Array[c_char], role: Role) -> None:
     app = load(role.worker.app)
     config = app.configure(url=role.url, default_url=role.default_url, **role.settings)
     pipe.send(("app", config, len(app.handlers)))
+    sys.setswitchinterval(SWITCH)
+    gc.freeze()  # what was imported stays: the collector need not look at it again and again
     worker = Worker(app, config, role, pipe, Board(memory))
     signal.signal(signal.SIGTERM, lambda *_: worker.ask_to_stop())
     signal.signal(signal.SIGTTIN, lambda *_: _log.warning("stacks of process %d\n%s", os.getpid(), worker.stacks()))

@@ -45,11 +45,14 @@ class Ears:
         self._selector.register(self._wake_r, selectors.EVENT_READ)
         self._selector.register(pipe, selectors.EVENT_READ)
         self._bells: dict[int, tuple[Bell, int]] = {}
+        self._woken = False
 
     def wake(self) -> None:
         """End the wait, from any thread or signal handler."""
-        with contextlib.suppress(BlockingIOError):  # full: there is more than enough reason to wake
-            os.write(self._wake_w, b"!")
+        if not self._woken:  # one byte is enough until somebody has read it
+            self._woken = True
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._wake_w, b"!")
 
     def listen(self, bells: Sequence[Bell], pause: float) -> Heard:
         """Wait for at most `pause` seconds for whatever comes first."""
@@ -59,6 +62,8 @@ class Ears:
             if key.fd == self._wake_r:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_r, 65536)
+                # Only now: what somebody did before a wake that finds the flag still up, the caller sees in this pass.
+                self._woken = False
             elif key.fd in self._bells:
                 heard.rung.append(self._bells[key.fd][0])
             else:

@@ -71,13 +71,15 @@ class SuperFetch:
 
     # -- the turn
 
-    def exchange(self, endings: list[Ending], capacity: int) -> list[Claim]:
-        """Settle the endings and claim up to `capacity` jobs, in one step.
+    def exchange(self, endings: list[Ending], limits: Sequence[int]) -> list[Claim]:
+        """Settle the endings and claim what fits, in one step: from each place at most its limit, in all the largest.
 
         Claims only from queues without an armed doorbell: an armed one says that its queue is empty.
         """
         mine = [ending for ending in endings if ending.claim.identity == self.identity]
-        order = self._order.draw([place for place in self._due if place not in self._armed]) if capacity > 0 else []
+        capacity = max(limits, default=0)
+        open_ = {place: limits[place] for place in self._due if place not in self._armed} if capacity > 0 else {}
+        order = self._order.draw(open_, capacity)
         self._sent = (self._holding.number + 1, mine)
         turned = self._holding.turn(self.link, mine, order, capacity, self._clock.wall())
         self._sent = None

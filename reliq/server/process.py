@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections import deque
 from multiprocessing.connection import Connection
 
 import attrs
@@ -19,13 +18,14 @@ from reliq.backoff import reconnect_delay
 from reliq.clock import SystemClock
 from reliq.config import Config
 from reliq.errors import JobInterrupted, OldServer, StoreError
-from reliq.outcome import Bury, Drop, Release, Retry, where
+from reliq.outcome import Bury, Drop, Release, Retry
 from reliq.server.board import Board
 from reliq.server.ears import Ears
 from reliq.server.executor.run import Run
 from reliq.server.executor.threads import Threads
 from reliq.server.fetching import fetch_of
 from reliq.server.heartbeat import Heartbeat, Patient, hostname
+from reliq.server.intake import Intake
 from reliq.server.role import Role
 from reliq.server.view import work_of
 from reliq.store.claims import Claim, Condemned, Ending, release_all
@@ -34,8 +34,8 @@ from reliq.store.opening import Store
 from reliq.store.probe import Probe
 from reliq.store.processes import Processes, new_identity
 
-PATIENCE = 0.05
-"""Seconds that a claimed job waits for a slot before it is released for others."""
+LINGER = 0.001
+"""Seconds between two passes while quick jobs run: so many as end in that time are settled by one turn."""
 
 TICK = 0.5
 """Seconds between two passes of the loop, at the most."""
@@ -55,9 +55,18 @@ class Worker:
         self._queues = role.queues
         self._ears = Ears(pipe)
         self._probe = Probe(self._store)
-        self._threads = Threads(role.concurrency, app.handlers, self._probe, self._ears.wake)
-        self._waiting: deque[Claim] = deque()
-        self._waiting_since = 0.0
+        self._threads = Threads(
+            role.concurrency,
+            app.handlers,
+            self._probe,
+            record=board.start,
+            may_start=self._may_start,
+            wake=self._ears.wake,
+            log_jobs=role.worker.log_jobs,
+        )
+        self._intake = Intake(self._threads, role.queues, role.prefetch, self._may_start, self._clock)
+        self._settled_at = 0.0
+        self._hands_back = False
         self._endings: list[Ending] = []
         # Interrupted jobs, until all have unwound: then they go back together, in their old order.
         self._parked: list[Ending] = []
@@ -103,7 +112,7 @@ class Worker:
 
     def _pass(self) -> None:
         self._listen(self._pause())
-        for run, ending in self._threads.collect():
+        for run, ending in self._intake.collect():
             self._ended(run, ending)
         now = self._clock.mono()
         self._threads.expire(now)
@@ -126,22 +135,21 @@ class Worker:
         if self._fetch.suspicious:
             self._recover()
             self._announce()
-        self._start()
+        self._release(self._intake.take_back() if self._mute else self._intake.overdue())
         self._turn()
         self._ring_off_or_on()
         self._show(now)
 
     def _held(self) -> int:
-        return self._threads.busy + len(self._waiting) + len(self._endings) + len(self._parked)
+        return self._threads.held + len(self._endings) + len(self._parked)
 
     def _standing(self) -> bool:
         """Whether the last confirmed beat is young enough to start something new."""
         return self._clock.boot() - self._board.standing(self._epoch) < self._config.ttl / 2
 
-    def _capacity(self) -> int:
-        if self._mute or not self._standing():
-            return 0
-        return max(0, self._threads.free - len(self._waiting))
+    def _may_start(self) -> bool:
+        # Asked by threads, too.
+        return not self._mute and self._standing() and not self._board.fenced(self._epoch)
 
     # -- listening
 
@@ -152,14 +160,12 @@ class Worker:
             return TICK  # nothing is due any more but the end of what runs
         if self._broken is not None or not self._announced:
             return max(0.0, min(TICK, self._retry_at - now))
-        if self._endings or (self._waiting and self._threads.free and self._standing()):
-            return 0.0
         until = now + min(TICK, self._config.beat)
-        if self._waiting:
-            until = min(until, self._waiting_since + PATIENCE)
-        look = self._fetch.next_look()
-        if look is not None and self._capacity() > 0:
-            until = min(until, look)
+        if self._threads.waiting and self._may_start():
+            until = now + LINGER
+        turn = self._turn_due()
+        if turn is not None:
+            until = min(until, turn)
         for due in (self._threads.expire(now), self._stop_at, self._kill_at):
             if due is not None and due > now:
                 until = min(until, due)
@@ -182,7 +188,7 @@ class Worker:
         for bell in heard.rung:
             claim = self._fetch.ring(bell)
             if claim is not None:
-                self._take([claim])
+                self._intake.take([claim])
 
     def _orphaned(self) -> None:
         """The supervisor is gone: beat for oneself, finish, and leave."""
@@ -194,29 +200,10 @@ class Worker:
 
     # -- jobs
 
-    def _take(self, claims: list[Claim]) -> None:
-        if claims and not self._waiting:
-            self._waiting_since = self._clock.mono()
-        self._waiting.extend(claims)
-        self._start()
-
-    def _start(self) -> None:
-        if not self._waiting:
-            return
-        if self._mute:
-            self._release_waiting()
-            return
-        if not self._standing():
-            return
-        while self._waiting and self._threads.free > 0:
-            claim = self._waiting.popleft()
-            self._threads.submit(Run(claim, self._queues[claim.place], self._board.start))
-        if self._waiting and self._clock.mono() - self._waiting_since > PATIENCE:
-            self._release_waiting()
-
-    def _release_waiting(self) -> None:
-        self._endings += release_all(list(self._waiting))
-        self._waiting.clear()
+    def _release(self, claims: list[Claim]) -> None:
+        if claims:
+            self._endings += release_all(claims)
+            self._hands_back = True
 
     def _ended(self, run: Run, ending: Ending) -> None:
         if ending.claim.identity != self._identity:
@@ -224,31 +211,42 @@ class Worker:
             self._board.clear(run.mark)
             return
         if isinstance(ending.outcome, Retry | Bury | Drop):
-            _report(run, ending.jid, ending.outcome)
+            run.report(ending.outcome)
         interrupted = self._kill_at is not None and isinstance(ending.outcome, Release)
         (self._parked if interrupted else self._endings).append(ending)
         self._marks[id(ending)] = run.mark
 
     def _turn(self) -> None:
-        capacity = self._capacity()
-        look = self._fetch.next_look() if capacity > 0 else None
-        if not self._endings and (look is None or look > self._clock.mono()):
+        due = self._turn_due()
+        if due is None or due > self._clock.mono():
             return
         endings = self._endings
-        claims = self._fetch.exchange(endings, capacity)
+        # What is handed back is for others: the same turn must not claim it again.
+        claims = self._fetch.exchange(endings, [] if self._hands_back else self._intake.limits())
+        self._hands_back = False
+        self._settled_at = self._clock.mono()
         self._endings = []
         self._unmark(endings)
-        self._take(claims)
+        self._intake.take(claims)
+
+    def _turn_due(self) -> float | None:
+        """When (monotonic clock) the next turn is to be made, None if there is nothing to do."""
+        due = 0.0 if self._endings else None
+        if due is None and any(self._intake.limits()):
+            due = self._fetch.next_look()
+        if due is not None and self._threads.waiting and self._may_start():
+            due = max(due, self._settled_at + LINGER)  # one turn for many quick jobs
+        return due
 
     def _unmark(self, endings: list[Ending]) -> None:
         for ending in endings:
             self._board.clear(self._marks.pop(id(ending), None))
 
     def _ring_off_or_on(self) -> None:
-        if self._capacity() > 0:
+        if any(self._intake.limits()):
             self._fetch.rest()
         elif self._fetch.sockets():
-            self._take(self._fetch.quiet())
+            self._intake.take(self._fetch.quiet())
 
     # -- trouble
 
@@ -271,14 +269,20 @@ class Worker:
         self._broken, self._failures = None, 0
 
     def _recover(self) -> None:
-        adopted, left, gone = self._fetch.recover(self._endings, list(self._waiting))
+        waiting = self._intake.take_back()
+        try:
+            adopted, left, gone = self._fetch.recover(self._endings, waiting)
+        except StoreError:
+            self._intake.take(waiting)  # not when condemned: nothing more of that identity may start
+            raise
+        lost = {id(claim) for claim in gone}
+        self._intake.take([claim for claim in waiting if id(claim) not in lost])
+        for _ in gone:
+            _log.warning("a claimed job is no longer held: Redis lost it, or somebody else has it")
         kept = {id(ending) for ending in left}
         self._unmark([ending for ending in self._endings if id(ending) not in kept])
         self._endings = left
-        for claim in gone:
-            self._waiting.remove(claim)
-            _log.warning("a claimed job is no longer held: Redis lost it, or somebody else has it")
-        self._take(adopted)
+        self._intake.take(adopted)
 
     def _announce(self) -> None:
         self._fetch.connect()
@@ -301,7 +305,7 @@ class Worker:
             self._identity,
             self._threads.busy,
         )
-        self._waiting.clear()
+        self._intake.take_back()
         self._unmark(self._endings + self._parked)
         self._endings, self._parked = [], []
         self._fetch.close()
@@ -350,9 +354,9 @@ class Worker:
 
     def _leave(self) -> None:
         """End the doorbells, hand back what they brought, make sure that nothing is held, and go."""
-        self._take(self._fetch.quiet())
+        self._intake.take(self._fetch.quiet())
         if self._endings:
-            self._fetch.exchange(self._endings, 0)
+            self._fetch.exchange(self._endings, [])
             self._endings = []
         self._recover()
         if self._held() == 0 and not self._processes.leave(self._identity, self._queues):
@@ -389,10 +393,3 @@ class Worker:
     def stacks(self) -> str:
         """Return what all threads and tasks do, as text."""
         return self._threads.stacks()
-
-
-def _report(run: Run, jid: str, outcome: Retry | Bury | Drop) -> None:
-    name = run.job.name if run.job else "unreadable job"
-    fate = {Retry: "is retried", Bury: "is buried", Drop: "is dropped"}[type(outcome)]
-    trace = where(run.error) if run.error is not None else ""
-    _log.warning("%s %s failed and %s: %s\n%s", name, jid, fate, outcome.error, trace)

@@ -32,6 +32,11 @@ class Role:
         return 1 if self.quarantine else self.worker.concurrency
 
     @property
+    def prefetch(self) -> float:
+        """Seconds of work to claim ahead; in the quarantine none."""
+        return 0.0 if self.quarantine else self.worker.prefetch
+
+    @property
     def queues(self) -> tuple[str, ...]:
         """The queues by name, in the order given."""
         return tuple(queue.name for queue in self.worker.queues)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -23,11 +23,15 @@ class Condemned(Exception):
     """The identity has been declared dead; it may not claim or settle any more."""
 
 
-@attrs.frozen(slots=True)
+# Claims and endings are made for every job, and nobody changes them: frozen, attrs would take twice as long.
+
+
+@attrs.define
 class Claim:
     """A job that a process holds: its bytes, its queue's place in the order, who claimed it, and when.
 
-    `claimed` is on the monotonic clock; it only serves to put several claims into their old order.
+    `claimed` is on the monotonic clock: claims are put into their old order by it, and may not wait too long for a
+    slot.
     """
 
     payload: bytes
@@ -36,7 +40,7 @@ class Claim:
     claimed: float = attrs.field(factory=time.monotonic, eq=False)
 
 
-@attrs.frozen(slots=True)
+@attrs.define
 class Ending:
     """A claim and how it ended."""
 
@@ -56,7 +60,7 @@ class Turned:
     refused: list[Ending]
     claims: list[Claim]
     emptied: list[int]
-    paused: set[int]
+    paused: list[int]
     held: list[int]
     trimmed: int
 
@@ -78,15 +82,21 @@ class Holding:
         self.private: tuple[Key, ...] = tuple(keys.private(identity, name) for name in queues)
         self.number = 0
 
-    def turn(self, link: Link, endings: Sequence[Ending], order: Sequence[int], capacity: int, now: float) -> Turned:
-        """Settle `endings`, then claim up to `capacity` jobs from the places in `order`.
+    def turn(
+        self, link: Link, endings: Sequence[Ending], order: Mapping[int, int], capacity: int, now: float
+    ) -> Turned:
+        """Settle `endings`, then claim up to `capacity` jobs.
+
+        They come from the places in `order`, one after the other, from each at most its number.
 
         Sent once, under the next number. Raises Condemned, and StoreError when it is not known or not
         certain that it was applied: then `reconcile` must follow. `now` is epoch seconds.
         """
         self.number += 1
         keys, config = self.store.keys, self.store.config
-        endings = sorted(endings, key=_settle_order)
+        acks = [ending for ending in endings if type(ending.outcome) is Done]
+        others = sorted((ending for ending in endings if type(ending.outcome) is not Done), key=_settle_order)
+        endings = [*acks, *others]
         reply = self.store.scripts(link).turn(
             heartbeat=keys.heartbeat(self.identity),
             turn=keys.turn(self.identity),
@@ -108,26 +118,30 @@ class Holding:
             dead_before=now - config.dead_for,
             dead_limit=config.dead_limit,
             order_count=len(order),
-            ack_count=sum(type(ending.outcome) is Done for ending in endings),
-            rest=[*(place + 1 for place in order), *(self.queues[place] for place in order), *_settles(endings)],
+            ack_count=len(acks),
+            rest=[
+                *(place + 1 for place in order),
+                *(self.queues[place] for place in order),
+                *order.values(),
+                *_settles(endings),
+            ],
         )
         if reply[0] == b"fenced":
             raise Condemned(self.identity)
         if reply[0] == b"stale":
             raise StoreError(f"turn {self.number} was refused, {reply[1]} was the last one")
-        return self._turned(reply, endings, order)
+        return self._turned(reply, endings)
 
-    def _turned(self, reply: list[Any], endings: Sequence[Ending], order: Sequence[int]) -> Turned:
+    def _turned(self, reply: list[Any], endings: Sequence[Ending]) -> Turned:
         _, refused, claims, emptied, paused, held, _, trimmed = reply
-        skipped = {index - 1 for index in paused}
         return Turned(
             refused=[endings[position - 1] for position in refused],
             claims=[
                 Claim(payload, index - 1, self.identity)
                 for index, payload in zip(claims[::2], claims[1::2], strict=True)
             ],
-            emptied=[place for place in order[:emptied] if place not in skipped],
-            paused=skipped,
+            emptied=[index - 1 for index in emptied],
+            paused=[index - 1 for index in paused],
             held=held,
             trimmed=trimmed,
         )
@@ -155,11 +169,9 @@ def release_all(claims: Sequence[Claim]) -> list[Ending]:
     return [Ending(claim, Release(), "") for claim in claims]
 
 
-def _settle_order(ending: Ending) -> tuple[int, float]:
-    """Acks first, as the script wants them; releases last, the newest claim first, so that the oldest lies foremost."""
-    if isinstance(ending.outcome, Release):
-        return 2, -ending.claim.claimed
-    return (0 if type(ending.outcome) is Done else 1), 0.0
+def _settle_order(ending: Ending) -> tuple[bool, float]:
+    """Releases last, the newest claim first, so that the oldest lies foremost."""
+    return (True, -ending.claim.claimed) if isinstance(ending.outcome, Release) else (False, 0.0)
 
 
 def _settles(endings: Sequence[Ending]) -> list[Arg]:

@@ -102,7 +102,7 @@ def test_every_setting_can_be_given_in_the_environment(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    samples = {"queues": "a,2 b", "superfetch": "no", "exit_on_unreachable": "yes"}
+    samples = {"queues": "a,2 b", "superfetch": "no", "exit_on_unreachable": "yes", "log_jobs": "on", "prefetch": "0"}
     given = gather({}, {f"RELIQ_{name.upper()}": samples.get(name, "7")})
     assert set(given.values) == {name}
 

@@ -112,11 +112,15 @@ class Seat:
 
     def claim(self, capacity: int = 10) -> list[Claim]:
         """One turn that only claims."""
-        return self.fetch.exchange([], capacity)
+        return self.fetch.exchange([], self.limits(capacity))
 
     def settle(self, *claims: Claim, outcome: Outcome | None = None, capacity: int = 0) -> list[Claim]:
         """One turn that settles these claims, as done unless said otherwise."""
-        return self.fetch.exchange([self.ending(claim, outcome) for claim in claims], capacity)
+        return self.fetch.exchange([self.ending(claim, outcome) for claim in claims], self.limits(capacity))
+
+    def limits(self, capacity: int) -> list[int]:
+        """So many jobs, wherever from."""
+        return [capacity for _ in self.queues]
 
     @staticmethod
     def ending(claim: Claim, outcome: Outcome | None = None) -> Ending:

@@ -232,10 +232,10 @@ def test_7_a_release_that_arrives_late_does_not_take_a_running_job(fresh_server:
             held = proxy.hold(TURN)
             ending = seat.ending(claims[0], Release())
             with pytest.raises(Unreachable):
-                seat.fetch.exchange([ending], 0)
+                seat.fetch.exchange([ending], [])
             adopted, left, gone = seat.fetch.recover([ending], [])
             assert (adopted, left, gone) == ([], [ending], [])
-            again = seat.fetch.exchange(left, 0) + seat.claim()
+            again = seat.fetch.exchange(left, []) + seat.claim()
             assert payloads(again) == [job]
             _deliver(proxy, held)
             assert client.lrange(seat.private(), 0, -1) == [job]
@@ -372,7 +372,7 @@ def test_9_of_two_copies_of_one_payload_one_is_settled_once(
         if lost == 2:
             proxy.drop_reply(RECONCILE)
         with pytest.raises(Unreachable):
-            seat.fetch.exchange([ending], 0)
+            seat.fetch.exchange([ending], [])
         for _ in range(lost):
             try:
                 adopted, left, gone = seat.fetch.recover([ending], [])
@@ -397,7 +397,7 @@ def test_9_an_ack_and_a_new_claim_of_equal_bytes_do_not_look_like_nothing(
         ending = seat.ending(first)
         proxy.drop_reply(TURN)
         with pytest.raises(Unreachable):
-            seat.fetch.exchange([ending], 1)
+            seat.fetch.exchange([ending], [1])
         adopted, left, _ = seat.fetch.recover([ending], [])
         assert payloads(adopted) == [job]
         assert left == []
@@ -417,10 +417,10 @@ def test_9_a_turn_that_was_not_applied_is_sent_again_under_a_new_number(
         ending = seat.ending(claim)
         proxy.hold(TURN)
         with pytest.raises(Unreachable):
-            seat.fetch.exchange([ending], 0)
+            seat.fetch.exchange([ending], [])
         adopted, left, gone = seat.fetch.recover([ending], [])
         assert (adopted, left, gone) == ([], [ending], [])
-        seat.fetch.exchange(left, 0)
+        seat.fetch.exchange(left, [])
     assert redis_client.get("stat:processed") == b"1"
     assert homes(redis_client) == {}
 

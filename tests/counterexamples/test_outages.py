@@ -404,7 +404,7 @@ def test_4_everything_but_enqueue_works_on_a_full_server(full_server: Server) ->
                     alive.ending(retried, Retry(2e9, retried.payload, "x")),
                     alive.ending(buried, Bury(buried.payload, "x")),
                 ],
-                0,
+                [],
             )
             with producing(full_server.url) as queue:
                 with pytest.raises(Refused, match=r"full.*maxmemory") as refusal:

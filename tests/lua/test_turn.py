@@ -40,14 +40,19 @@ STALE = ["stale", 5]
 
 
 def turn(
-    order: tuple[int, ...] = (), acks: tuple[str, ...] = (), others: tuple[tuple[str, ...], ...] = (), **more: Any
+    order: tuple[int, ...] = (),
+    acks: tuple[str, ...] = (),
+    others: tuple[tuple[str, ...], ...] = (),
+    limits: tuple[int, ...] | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
     """The arguments of a turn.
 
-    `order` are places from 1; an ack is a payload, claimed from mail, whose first letter is its id; the others are
-    (kind, payload[, replacement, score]), claimed from mail too, unless the kind ends with `2`.
+    `order` are places from 1, `limits` the most to claim from each (all that fits, unless said otherwise); an ack is
+    a payload, claimed from mail, whose first letter is its id; the others are (kind, payload[, replacement, score]),
+    claimed from mail too, unless the kind ends with `2`.
     """
-    rest: list[Any] = [*order, *(QUEUES[place - 1] for place in order)]
+    rest: list[Any] = [*order, *(QUEUES[place - 1] for place in order), *(limits or (99 for _ in order))]
     for payload in acks:
         rest += (1, *raw(payload, payload[0]))
     for kind, payload, *new in others:
@@ -60,14 +65,14 @@ def ok(
     *,
     refused: tuple[int, ...] = (),
     claims: tuple[int | str, ...] = (),
-    emptied: int = 0,
+    emptied: tuple[int, ...] = (),
     paused: tuple[int, ...] = (),
-    lengths: tuple[int, int] = (0, 0),
+    lengths: tuple[int, ...] = (0, 0),
     crashed: int = 0,
     trimmed: int = 0,
 ) -> list[Any]:
     """The reply of a turn that was applied."""
-    return ["ok", list(refused), list(claims), emptied, list(paused), list(lengths), crashed, trimmed]
+    return ["ok", list(refused), list(claims), list(emptied), list(paused), list(lengths), crashed, trimmed]
 
 
 def counted(processed: int, failed: int = 0) -> State:
@@ -142,30 +147,51 @@ CLAIMS = [
     case(
         "over several queues in their order, from the right, to the left",
         {"queue:mail": ["m2", "m1"], "queue:low": ["l2", "l1"], MAIL: ["held"]},
-        ok(claims=(1, "m1", 1, "m2", 2, "l1"), emptied=1, lengths=(3, 1)),
+        ok(claims=(1, "m1", 1, "m2", 2, "l1"), emptied=(1,), lengths=(3, 1)),
         {MAIL: ["m2", "m1", "held"], "queue:low": ["l2"], LOW: ["l1"]},
         turn(order=(1, 2), capacity=3),
     ),
     case(
         "in another order",
         {"queue:mail": ["m2", "m1"], "queue:low": ["l2", "l1"]},
-        ok(claims=(2, "l1", 2, "l2", 1, "m1"), emptied=1, lengths=(1, 2)),
+        ok(claims=(2, "l1", 2, "l2", 1, "m1"), emptied=(2,), lengths=(1, 2)),
         {"queue:mail": ["m2"], MAIL: ["m1"], LOW: ["l2", "l1"]},
         turn(order=(2, 1), capacity=3),
     ),
     case(
         "all there is",
         {"queue:low": ["\udcff\x00"]},
-        ok(claims=(2, "\udcff\x00"), emptied=2, lengths=(0, 1)),
+        ok(claims=(2, "\udcff\x00"), emptied=(1, 2), lengths=(0, 1)),
         {LOW: ["\udcff\x00"]},
         turn(order=(1, 2), capacity=9),
     ),
     case(
         "one queue of several",
         {"queue:mail": ["m1"], "queue:low": ["l1"]},
-        ok(claims=(2, "l1"), emptied=1, lengths=(0, 1)),
+        ok(claims=(2, "l1"), emptied=(2,), lengths=(0, 1)),
         {"queue:mail": ["m1"], LOW: ["l1"]},
         turn(order=(2,), capacity=9),
+    ),
+    case(
+        "no more from a queue than its limit, and that one was not seen empty",
+        {"queue:mail": ["m2", "m1"], "queue:low": ["l3", "l2", "l1"]},
+        ok(claims=(1, "m1", 1, "m2", 2, "l1"), lengths=(2, 1)),
+        {MAIL: ["m2", "m1"], "queue:low": ["l3", "l2"], LOW: ["l1"]},
+        turn(order=(1, 2), limits=(2, 1), capacity=9),
+    ),
+    case(
+        "a limit above what the capacity leaves",
+        {"queue:mail": ["m2", "m1"], "queue:low": ["l3", "l2", "l1"]},
+        ok(claims=(1, "m1", 2, "l1", 2, "l2"), lengths=(1, 2)),
+        {"queue:mail": ["m2"], MAIL: ["m1"], "queue:low": ["l3"], LOW: ["l2", "l1"]},
+        turn(order=(1, 2), limits=(1, 5), capacity=3),
+    ),
+    case(
+        "a limit of nothing: not looked at",
+        {"queue:mail": ["m1"], "queue:low": ["l1"]},
+        ok(claims=(2, "l1"), emptied=(2,), lengths=(0, 1)),
+        {"queue:mail": ["m1"], LOW: ["l1"]},
+        turn(order=(1, 2), limits=(0, 5), capacity=3),
     ),
     case(
         "a queue whose last job fills the capacity was not seen empty",
@@ -174,7 +200,7 @@ CLAIMS = [
         {MAIL: ["m1"]},
         turn(order=(1, 2), capacity=1),
     ),
-    case("nothing at all", {}, ok(emptied=2), {}, turn(order=(1, 2), capacity=9)),
+    case("nothing at all", {}, ok(emptied=(1, 2)), {}, turn(order=(1, 2), capacity=9)),
     case("no capacity", {"queue:mail": ["m1"], "paused": {"mail"}}, ok(), None, turn(order=(1, 2))),
     case("no queue", {"queue:mail": ["m1"]}, ok(), None, turn(capacity=9)),
     case(
@@ -195,7 +221,7 @@ CLAIMS = [
     case(
         "a paused queue is passed over",
         {"queue:mail": ["m1"], "queue:low": ["l1"], "paused": {"mail", "other"}},
-        ok(claims=(2, "l1"), emptied=2, paused=(1,), lengths=(0, 1)),
+        ok(claims=(2, "l1"), emptied=(2,), paused=(1,), lengths=(0, 1)),
         {"queue:mail": ["m1"], LOW: ["l1"], "paused": {"mail", "other"}},
         turn(order=(1, 2), capacity=9),
     ),
@@ -209,7 +235,7 @@ CLAIMS = [
     case(
         "all are paused",
         {"queue:mail": ["m1"], "queue:low": ["l1"], "paused": {"mail", "low"}},
-        ok(emptied=2, paused=(2, 1)),
+        ok(paused=(2, 1)),
         None,
         turn(order=(2, 1), capacity=9),
     ),
@@ -396,7 +422,7 @@ BROKEN = [
     case(
         "who only acks and claims does not need them",
         {MAIL: ["a"], "queue:mail": ["c"], "retry": "text", "dead": "text"},
-        ok(claims=(1, "c"), emptied=1, lengths=(1, 0)),
+        ok(claims=(1, "c"), emptied=(1,), lengths=(1, 0)),
         {MAIL: ["c"], "retry": "text", "dead": "text", **counted(1)},
         turn(order=(1,), acks=("a",), capacity=5),
         broken=True,
@@ -419,7 +445,12 @@ def test_a_turn_of_a_thousand(stage: Stage) -> None:
         "capacity": 1000,
         "order_count": 200,
         "ack_count": 1000,
-        "rest": [*range(1, 201), *names, *(part for text in jobs for part in (200, text.encode(), text))],
+        "rest": [
+            *range(1, 201),
+            *names,
+            *[1000] * 200,
+            *(part for text in jobs for part in (200, text.encode(), text)),
+        ],
     }
     claimed = [f"c{number}" for number in range(500)]
     stage.play(
@@ -427,7 +458,11 @@ def test_a_turn_of_a_thousand(stage: Stage) -> None:
             "a thousand",
             before={f"private:{ID}:q199": jobs[::-1], "queue:q0": claimed[::-1]},
             call=call,
-            reply=["ok", [], [part for text in claimed for part in (1, text)], 200, [], [500, *[0] * 199], 0, 0],
+            reply=ok(
+                claims=tuple(part for text in claimed for part in (1, text)),
+                emptied=tuple(range(1, 201)),
+                lengths=(500, *[0] * 199),
+            ),
             after={f"private:{ID}:q0": claimed[::-1], f"turn:{ID}": Expiring("5", DAY_MS), **counted(1000)},
             again=STALE,
         ),

@@ -109,14 +109,43 @@ class _Ears:
         """Nothing to let go of."""
 
 
+class _Pace:
+    """A pace of one millisecond for every job."""
+
+    def wall(self, _: float, jobs: int) -> float:
+        return jobs * MOMENT
+
+    def ahead(self, _: int, budget: float) -> int:
+        return max(0, round(budget / MOMENT))
+
+    def expect(self, *_: object) -> float:
+        return MOMENT
+
+    def learn(self, *_: object) -> None:
+        """It knows all it will ever know."""
+
+
 class Bench:
     """Stands in for the threads. With `holds` a run goes on until `finish`, else it ends with the next pass."""
 
-    def __init__(self, owner: "Process", concurrency: int, handlers: Handlers, probe: Any, _: object) -> None:
+    backlog = 0.0
+
+    def __init__(self, owner: "Process", concurrency: int, handlers: Handlers, probe: Any, **calls: Any) -> None:
         self.holds = owner.holds
-        self._owner, self._concurrency, self._handlers, self._probe = owner, concurrency, handlers, probe
+        self.concurrency = concurrency
+        self._owner, self._handlers, self._probe = owner, handlers, probe
+        self._record, self._may_start = calls["record"], calls["may_start"]
+        self._line: deque[Run] = deque()
         self._running: dict[int, tuple[Run, Ending]] = {}
         self._done: list[int] = []
+
+    @property
+    def held(self) -> int:
+        return len(self._running) + len(self._line)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._line)
 
     @property
     def busy(self) -> int:
@@ -124,21 +153,40 @@ class Bench:
 
     @property
     def free(self) -> int:
-        return self._concurrency - len(self._running)
+        return max(0, self.concurrency - self.held)
+
+    @property
+    def full(self) -> bool:
+        return len(self._running) >= self.concurrency
 
     @property
     def ready(self) -> bool:
         """Whether a run has ended that nobody has collected."""
         return bool(self._done) or (not self.holds and bool(self._running))
 
+    def due(self, *_: object) -> int:
+        return len(self._running)
+
     def runs(self) -> list[Run]:
         return [run for run, _ in self._running.values()]
 
-    def submit(self, run: Run) -> None:
-        ending = run.go(self._handlers, self._probe, cast(Any, None))
-        if run.job is not None:
-            run._thread = id(run)  # one that cannot be read never gets a thread: it is not shown as running
-        self._running[id(run)] = run, ending
+    def push(self, runs: Sequence[Run]) -> None:
+        self._line.extend(runs)
+        self.nudge()
+
+    def nudge(self, *_: object) -> None:
+        while self._line and not self.full and self._may_start():
+            run = self._line.popleft()
+            ending = run.go(self._handlers, self._probe, self._record, cast(Any, None))
+            if run.job is not None:
+                run._thread = id(run)  # one that cannot be read never gets a thread: it is not shown as running
+            self._running[id(run)] = run, ending
+
+    def take_back(self, since_before: float = math.inf) -> list[Run]:
+        taken = []
+        while self._line and self._line[0].since < since_before:
+            taken.append(self._line.popleft())
+        return taken
 
     def collect(self) -> list[tuple[Run, Ending]]:
         found = []
@@ -148,6 +196,7 @@ class Bench:
             self._owner.oracle.ended(run.claim.identity, ending.jid, KINDS[type(ending.outcome)])
             found.append((run, ending))
         self._done = []
+        self.nudge()
         return found
 
     def finish(self, number: int = 0) -> None:
@@ -281,6 +330,7 @@ class Process:
         concurrency: int = 2,
         quarantine: bool = False,
         holds: bool = False,
+        ahead: int = 0,
     ) -> None:
         self.pod = pod
         self.stage = stage
@@ -293,7 +343,9 @@ class Process:
         self.over = False
         self.crashed = False
         self._told_orphaned = False
-        worker = WorkerConfig(app="-", queues=tuple(map(QueueOption, queues)), concurrency=concurrency)
+        worker = WorkerConfig(
+            app="-", queues=tuple(map(QueueOption, queues)), concurrency=concurrency, prefetch=ahead * MOMENT
+        )
         role = Role(worker=worker, version="0", quarantine=quarantine)
         self.board = Board(allocate(cast(Any, _Memory), role.concurrency))
         with patch.multiple(
@@ -304,7 +356,8 @@ class Process:
             Threads=partial(Bench, self),
         ):
             self.worker = Worker(stage.app, stage.config, role, cast(Any, self), self.board)
-        self.bench = cast(Bench, self.worker._threads)
+        self.worker._intake._pace = cast(Any, _Pace())
+        self.bench = cast(Bench, cast(Any, self.worker._threads))
 
     @property
     def alive(self) -> bool:
@@ -337,7 +390,7 @@ class Process:
         """Whether the next pass has nothing to do but wait."""
         worker = self.worker
         leaves = worker._stop_at is not None and worker._held() == 0
-        todo = (self.words, self.bench.ready, worker._broken, worker._waiting, worker._endings)
+        todo = (self.words, self.bench.ready, self.bench.waiting, worker._broken, worker._endings)
         return worker._announced and not (any(todo) or worker._fetch.suspicious or leaves)
 
     def died(self) -> None:

@@ -60,8 +60,8 @@ class Interleavings(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         world = self.world
-        for _ in range(2):
-            world.pod(*QUEUES, holds=True)
+        for ahead in (0, 2):
+            world.pod(*QUEUES, holds=True, ahead=ahead)
             world.reaper()
         world.promoter()
         world.producer()

@@ -203,6 +203,56 @@ def _equal(world: World, plan: str) -> Pod:
     return pod
 
 
+# -- claiming ahead
+
+
+def _ahead(world: World) -> Pod:
+    """A process that runs one job, and holds two that wait for the thread."""
+    pod = world.pod(concurrency=1, holds=True, ahead=2)
+    world.push(*(world.job() for _ in range(4)))
+    world.work(pod, 3)
+    assert (pod.child.bench.busy, pod.child.bench.waiting) == (1, 2)
+    return pod
+
+
+@path("turn")
+def claim_ahead(world: World) -> Iterator[None]:
+    """The thread takes the next job by itself; the turn settles, and claims another one ahead."""
+    pod = _ahead(world)
+    yield
+    _let_finish(world, pod)
+
+
+@path("turn")
+def hand_back(world: World) -> Iterator[None]:
+    """The job takes longer than expected: what was claimed ahead goes back, and is not claimed again at once."""
+    pod = _ahead(world)
+    yield
+    world.time_passes(2.0)
+    pod.child.step(2)
+    _let_finish(world, pod)
+
+
+@path("turn", "leave")
+def stop_with_claims_ahead(world: World) -> Iterator[None]:
+    """Told to stop: what has not begun goes back in its old order, what runs may finish."""
+    pod = _ahead(world)
+    yield
+    pod.tell_to_stop(20.0)
+    world.work(pod)
+    _let_finish(world, pod)
+
+
+@path("CLIENT", "condemn", "reap")
+def die_with_claims_ahead(world: World) -> Iterator[None]:
+    """Only the job that had begun counts as crashed."""
+    pod = _ahead(world)
+    pod.child.kill()
+    yield
+    for _ in range(3):
+        pod.after_death()
+
+
 # -- handing back
 
 

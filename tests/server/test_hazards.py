@@ -38,8 +38,8 @@ from reliq.store.sets import Sets
 def run(app: Reliq, payload: bytes) -> Ending:
     runner = asyncio.Runner()
     try:
-        attempt = Run(Claim(payload, 0, "web:1:0123456789ab"), "mail", lambda _: None)
-        return attempt.go(app.handlers, cast(Probe, None), lambda: runner)
+        attempt = Run(Claim(payload, 0, "web:1:0123456789ab"), "mail", 0.0)
+        return attempt.go(app.handlers, cast(Probe, None), lambda _: None, lambda: runner)
     finally:
         runner.close()
 
@@ -173,9 +173,9 @@ def test_an_interrupt_between_a_decorator_and_its_coroutine_is_not_lost() -> Non
             sum(range(1000))
         return later()
 
-    attempt.append(Run(Claim(payload_of("makes_one"), 0, "web:1:0123456789ab"), "mail", lambda _: None))
+    attempt.append(Run(Claim(payload_of("makes_one"), 0, "web:1:0123456789ab"), "mail", 0.0))
     runner = asyncio.Runner()
-    ending = attempt[0].go(app.handlers, cast(Probe, None), lambda: runner)
+    ending = attempt[0].go(app.handlers, cast(Probe, None), lambda _: None, lambda: runner)
     runner.close()
     assert isinstance(ending.outcome, Retry)
     assert ran == []

@@ -65,10 +65,10 @@ def held(client: redis.Redis, queue: str = "mail") -> list[bytes | str]:
 def test_a_turn_claims_in_the_order_it_is_given(holding: Holding, link: Link, redis_client: redis.Redis) -> None:
     push(redis_client, "mail", "m1", "m2")
     push(redis_client, "low", "l1", "l2")
-    first = holding.turn(link, [], [LOW, MAIL], 3, NOW)
+    first = holding.turn(link, [], {LOW: 3, MAIL: 3}, 3, NOW)
     assert first.claims == [claim("l1", LOW), claim("l2", LOW), claim("m1")]
-    assert (first.emptied, first.paused, first.held, first.refused, first.trimmed) == ([LOW], set(), [1, 2], [], 0)
-    second = holding.turn(link, [], [MAIL, LOW], 9, NOW)
+    assert (first.emptied, first.paused, first.held, first.refused, first.trimmed) == ([LOW], [], [1, 2], [], 0)
+    second = holding.turn(link, [], {MAIL: 9, LOW: 9}, 9, NOW)
     assert second.claims == [claim("m2")]
     assert (second.emptied, second.held) == ([MAIL, LOW], [2, 2])
     assert held(redis_client) == [b"m2", b"m1"]
@@ -79,14 +79,14 @@ def test_a_paused_queue_is_neither_claimed_from_nor_seen_empty(
 ) -> None:
     push(redis_client, "mail", "m1")
     redis_client.sadd("paused", "mail")
-    turned = holding.turn(link, [], [MAIL, LOW], 9, NOW)
-    assert (turned.claims, turned.emptied, turned.paused) == ([], [LOW], {MAIL})
+    turned = holding.turn(link, [], {MAIL: 9, LOW: 9}, 9, NOW)
+    assert (turned.claims, turned.emptied, turned.paused) == ([], [LOW], [MAIL])
 
 
 def test_every_way_to_end_a_claim(holding: Holding, link: Link, redis_client: redis.Redis) -> None:
     push(redis_client, "mail", "a", "b", "c", "d", "e")
     push(redis_client, "low", "f")
-    assert len(holding.turn(link, [], [MAIL, LOW], 9, NOW).claims) == 6
+    assert len(holding.turn(link, [], {MAIL: 9, LOW: 9}, 9, NOW).claims) == 6
     endings = [
         ending("a", Release()),
         ending("b", Done()),
@@ -95,7 +95,7 @@ def test_every_way_to_end_a_claim(holding: Holding, link: Link, redis_client: re
         ending("e", Drop("no")),
         ending("f", Done(), LOW),
     ]
-    turned = holding.turn(link, endings, [], 0, NOW)
+    turned = holding.turn(link, endings, {}, 0, NOW)
     assert (turned.refused, turned.held) == ([], [0, 0])
     assert redis_client.lrange("queue:mail", 0, -1) == [b"a"]
     assert redis_client.zrange("retry", 0, -1, withscores=True) == [(b"C", NOW + 20.5)]
@@ -109,7 +109,7 @@ def test_refused_endings_are_those_that_removed_nothing(
 ) -> None:
     redis_client.rpush(f"private:{ID}:mail", "b", "d")
     gone = [ending("a", Drop("no")), ending("c", Done()), ending("e", Retry(NOW, b"E", "no"))]
-    turned = holding.turn(link, [gone[0], ending("b", Done()), gone[1], ending("d", Release()), gone[2]], [], 0, NOW)
+    turned = holding.turn(link, [gone[0], ending("b", Done()), gone[1], ending("d", Release()), gone[2]], {}, 0, NOW)
     assert sorted(turned.refused, key=lambda one: one.jid) == gone
     assert redis_client.exists("retry") == 0
     assert redis_client.get("stat:processed") == b"1"
@@ -119,7 +119,7 @@ def test_the_dead_set_is_kept_within_its_limits(open_store: OpenStore, link: Lin
     holding = Holding(open_store(dead_limit=2, dead_for=100.0), ID, ["mail"])
     redis_client.zadd("dead", {"old": NOW - 101, "x": NOW - 99, "y": NOW - 1})
     redis_client.rpush(f"private:{ID}:mail", "a")
-    assert holding.turn(link, [ending("a", Bury(b"A", "no"))], [], 0, NOW).trimmed == 2
+    assert holding.turn(link, [ending("a", Bury(b"A", "no"))], {}, 0, NOW).trimmed == 2
     assert redis_client.zrange("dead", 0, -1) == [b"y", b"A"]
     assert redis_client.get("stat:trimmed") == b"2"
 
@@ -130,8 +130,8 @@ def test_a_worker_of_the_quarantine_claims_and_releases_there(
     holding = Holding(store, ID, ["mail"], quarantine=True)
     redis_client.rpush("quarantine:mail", "b", "a")
     push(redis_client, "mail", "other")
-    assert holding.turn(link, [], [0], 1, NOW).claims == [claim("a")]
-    holding.turn(link, [ending("a", Release())], [], 0, NOW)
+    assert holding.turn(link, [], {0: 1}, 1, NOW).claims == [claim("a")]
+    holding.turn(link, [ending("a", Release())], {}, 0, NOW)
     assert redis_client.lrange("quarantine:mail", 0, -1) == [b"b", b"a"]
     assert redis_client.llen("queue:mail") == 1
 
@@ -142,7 +142,7 @@ def test_a_condemned_process_neither_turns_nor_reconciles(
     redis_client.set(f"heartbeat:{ID}", "fenced", px=60_000)
     push(redis_client, "mail", "a")
     with pytest.raises(Condemned):
-        holding.turn(link, [], [MAIL], 9, NOW)
+        holding.turn(link, [], {MAIL: 9}, 9, NOW)
     with pytest.raises(Condemned):
         holding.reconcile(link)
     assert redis_client.exists(f"turn:{ID}", f"private:{ID}:mail") == 0
@@ -152,11 +152,11 @@ def test_a_condemned_process_neither_turns_nor_reconciles(
 
 
 def test_a_number_that_is_not_newer_is_refused(holding: Holding, link: Link, redis_client: redis.Redis) -> None:
-    holding.turn(link, [], [], 0, NOW)
+    holding.turn(link, [], {}, 0, NOW)
     push(redis_client, "mail", "a")
     twin = Holding(holding.store, ID, holding.queues)
     with pytest.raises(StoreError, match="turn 1 was refused, 1 was the last one"):
-        twin.turn(link, [], [MAIL], 9, NOW)
+        twin.turn(link, [], {MAIL: 9}, 9, NOW)
     assert redis_client.llen("queue:mail") == 1
 
 
@@ -164,13 +164,13 @@ def test_a_turn_whose_reply_was_lost_is_found_applied(
     holding: Holding, far_link: Link, link: Link, proxy: Proxy, redis_client: redis.Redis
 ) -> None:
     push(redis_client, "mail", "a", "b")
-    holding.turn(far_link, [], [MAIL], 1, NOW)
+    holding.turn(far_link, [], {MAIL: 1}, 1, NOW)
     proxy.drop_reply(script(TURN))
     with pytest.raises(Unreachable):
-        holding.turn(far_link, [ending("a", Done())], [MAIL], 1, NOW)
+        holding.turn(far_link, [ending("a", Done())], {MAIL: 1}, 1, NOW)
     lost = holding.number
     assert holding.reconcile(link) == (lost, [[b"b"], []])
-    assert holding.turn(link, [ending("b", Done())], [MAIL], 1, NOW).refused == []
+    assert holding.turn(link, [ending("b", Done())], {MAIL: 1}, 1, NOW).refused == []
     assert redis_client.get("stat:processed") == b"2"
 
 
@@ -178,15 +178,15 @@ def test_a_turn_that_did_not_arrive_is_shut_out(
     holding: Holding, far_link: Link, link: Link, proxy: Proxy, redis_client: redis.Redis
 ) -> None:
     push(redis_client, "mail", "a", "b")
-    holding.turn(far_link, [], [MAIL], 1, NOW)
+    holding.turn(far_link, [], {MAIL: 1}, 1, NOW)
     known = holding.number
     trap = proxy.hold(script(TURN))
     with pytest.raises(Unreachable):
-        holding.turn(far_link, [ending("a", Done())], [MAIL], 1, NOW)
+        holding.turn(far_link, [ending("a", Done())], {MAIL: 1}, 1, NOW)
     assert holding.reconcile(link) == (known, [[b"a"], []])
     assert b"stale" in proxy.deliver(trap)
     assert held(redis_client) == [b"a"]
-    turned = holding.turn(link, [ending("a", Done())], [MAIL], 1, NOW)
+    turned = holding.turn(link, [ending("a", Done())], {MAIL: 1}, 1, NOW)
     assert (turned.refused, turned.claims) == ([], [claim("b")])
 
 
@@ -195,11 +195,11 @@ def test_to_reconcile_can_fail_and_be_repeated(
     applied: bool, holding: Holding, far_link: Link, proxy: Proxy, redis_client: redis.Redis
 ) -> None:
     push(redis_client, "mail", "a", "b")
-    holding.turn(far_link, [], [MAIL], 1, NOW)
+    holding.turn(far_link, [], {MAIL: 1}, 1, NOW)
     known = holding.number
     trap = proxy.drop_reply(script(TURN)) if applied else proxy.hold(script(TURN))
     with pytest.raises(Unreachable):
-        holding.turn(far_link, [ending("a", Done())], [MAIL], 1, NOW)
+        holding.turn(far_link, [ending("a", Done())], {MAIL: 1}, 1, NOW)
     lost = holding.number
     for _ in range(2):
         proxy.drop_reply(script(RECONCILE))
@@ -215,9 +215,9 @@ def test_a_full_server_drains(holding: Holding, link: Link, server: Server, redi
     push(redis_client, "mail", "a", "b")
     server.config(maxmemory=1)
     try:
-        assert holding.turn(link, [], [MAIL], 9, NOW).claims == [claim("a"), claim("b")]
+        assert holding.turn(link, [], {MAIL: 9}, 9, NOW).claims == [claim("a"), claim("b")]
         endings = [ending("a", Done()), ending("b", Retry(NOW, b"B", "no"))]
-        assert holding.turn(link, endings, [MAIL], 9, NOW).refused == []
+        assert holding.turn(link, endings, {MAIL: 9}, 9, NOW).refused == []
         assert holding.reconcile(link) == (2, [[], []])
     finally:
         server.config(maxmemory=0)
@@ -256,7 +256,7 @@ def test_a_doorbell_rings_for_the_next_job(
     assert rings(doorbell, 5)
     assert doorbell.answer() == claim("a")
     assert held(redis_client) == [b"a"]
-    assert holding.turn(link, [], [MAIL], 9, NOW).held == [1, 0]
+    assert holding.turn(link, [], {MAIL: 9}, 9, NOW).held == [1, 0]
 
 
 def test_a_doorbell_takes_a_waiting_job_from_the_right_end(doorbell: Doorbell, redis_client: redis.Redis) -> None:

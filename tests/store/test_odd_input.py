@@ -99,7 +99,7 @@ def test_release_into_no_list(store: Store, link: Link, redis_client: redis.Redi
     redis_client.rpush(f"private:{ID}:mail", "a")
     redis_client.set("queue:mail", "text")
     with pytest.raises(Refused):
-        Holding(store, ID, ["mail"]).turn(link, [Ending(Claim(b"a", 0, ID), Release(), "a")], [], 0, NOW)
+        Holding(store, ID, ["mail"]).turn(link, [Ending(Claim(b"a", 0, ID), Release(), "a")], {}, 0, NOW)
     assert redis_client.lrange(f"private:{ID}:mail", 0, -1) == [b"a"]
     redis_client.delete("queue:mail")
 
@@ -110,7 +110,7 @@ def test_crashes_of_another_type(store: Store, link: Link, redis_client: redis.R
     redis_client.set("crashes", "text")
     holding = Holding(store, ID, ["mail"])
     with pytest.raises(Refused):
-        holding.turn(link, [Ending(Claim(b"a", 0, ID), Drop("no"), "a")], [], 0, NOW)
+        holding.turn(link, [Ending(Claim(b"a", 0, ID), Drop("no"), "a")], {}, 0, NOW)
     last, lists = holding.reconcile(link)
     redis_client.delete("crashes")
     assert (last, lists) in [(0, [[b"a"]]), (1, [[]])]

@@ -280,8 +280,8 @@ def test_a_success_clears_the_crashes(
     processes.reap(ENTRY, ["a"], "killed")
     assert redis_client.hkeys("crashes") == [b"a"]
     holding = Holding(store, OTHER, ["mail"])
-    [claimed] = holding.turn(link, [], [0], 1, 7.5).claims
-    holding.turn(link, [Ending(Claim(claimed.payload, 0, OTHER), Done(), "a")], [], 0, 7.5)
+    [claimed] = holding.turn(link, [], {0: 1}, 1, 7.5).claims
+    holding.turn(link, [Ending(Claim(claimed.payload, 0, OTHER), Done(), "a")], {}, 0, 7.5)
     assert redis_client.exists("crashes") == 0
 
 

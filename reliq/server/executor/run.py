@@ -6,21 +6,24 @@ import asyncio
 import contextvars
 import ctypes
 import inspect
+import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from reliq.attempt import Attempt, enter
-from reliq.errors import Interrupt, JobInterrupted, UnknownJob
+from reliq.attempt import Attempt, enter, leave
+from reliq.errors import BadPayload, Interrupt, JobInterrupted, UnknownJob
 from reliq.handlers import Definition, Handlers
 from reliq.job import Job, anonymous_jid, decode
-from reliq.outcome import Bury, Done, Outcome, Release, of_error
+from reliq.outcome import DONE, Bury, Drop, Outcome, Release, Retry, of_error, where
 from reliq.store.claims import Claim, Ending
 from reliq.store.probe import Probe
 
 UNKNOWN_RETRIES = 10
 """Retries for a name that nobody knows here: over four hours, longer than a rolling deploy takes to bring it."""
+
+_log = logging.getLogger("reliq.worker")
 
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
@@ -30,23 +33,48 @@ class Run:
     """One attempt. Made by the loop, walked through by one thread, interrupted from another.
 
     Decode, find the function, call it, and turn what happened into an outcome: each step's error leads to the
-    same place, `of_error`.
+    same place, `of_error`. `since` is when (monotonic clock) the loop had the claim, `expected` how long it is
+    expected to run and `took` how long the function ran (seconds), `began` epoch seconds.
     """
 
-    def __init__(self, claim: Claim, queue: str, record: Callable[[str], int | None]) -> None:
+    __slots__ = (
+        "_cancel",
+        "_lock",
+        "_raised",
+        "_thread",
+        "began",
+        "claim",
+        "deadline",
+        "definition",
+        "error",
+        "expected",
+        "job",
+        "mark",
+        "queue",
+        "since",
+        "took",
+    )
+
+    def __init__(self, claim: Claim, queue: str, since: float) -> None:
         self.claim = claim
         self.queue = queue
-        self.began = time.time()
+        self.since = since
+        self.expected = 0.0
+        self.began = 0.0
+        self.took = 0.0
         self.mark: int | None = None
         self.job: Job | None = None
         self.definition: Definition | None = None
         self.deadline: float | None = None
         self.error: BaseException | None = None
-        self._record = record
         self._lock = threading.Lock()
         self._thread: int | None = None
         self._cancel: Callable[[], object] | None = None
         self._raised: type[Interrupt] | None = None
+        try:
+            self.job = decode(claim.payload)
+        except BadPayload as error:
+            self.error = error  # its time comes in `go`
 
     @property
     def jid(self) -> str:
@@ -58,18 +86,31 @@ class Run:
         """The thread that runs it, None before and after."""
         return self._thread
 
-    def go(self, handlers: Handlers, probe: Probe, runner: Callable[[], asyncio.Runner]) -> Ending:
-        """Run to the end, whatever it is."""
+    def go(
+        self,
+        handlers: Handlers,
+        probe: Probe,
+        record: Callable[[str], int | None],
+        runner: Callable[[], asyncio.Runner],
+    ) -> Ending:
+        """Run to the end, whatever it is. `record` notes, before anything else, that the job has started."""
+        self.began = time.time()
         try:
-            self.job = decode(self.claim.payload)
-            self.mark = self._record(self.job.jid)
-            self.definition = handlers.find(self.job.name)
-            self._call(self._attempt(probe), runner)
-            outcome: Outcome = Done()
+            job = self._readable()
+            self.mark = record(job.jid)
+            self.definition = handlers.find(job.name)
+            self._call(job, self.definition, probe, runner)
+            return Ending(self.claim, DONE, job.jid)
         except BaseException as error:  # noqa: BLE001 - a job may raise anything; all of it becomes an outcome
             self.error = error
-            outcome = self._failed(error)
-        return Ending(self.claim, outcome, self.jid)
+            return Ending(self.claim, self._failed(error), self.jid)
+
+    def report(self, failure: Retry | Bury | Drop) -> None:
+        """Write to the log how it failed."""
+        name = self.job.name if self.job else "unreadable job"
+        fate = {Retry: "is retried", Bury: "is buried", Drop: "is dropped"}[type(failure)]
+        trace = where(self.error) if self.error is not None else ""
+        _log.warning("%s %s failed and %s: %s\n%s", name, self.jid, fate, failure.error, trace)
 
     def interrupt(self, kind: type[Interrupt]) -> bool:
         """Raise `kind` inside the running job, once; False if it does not run any more or was interrupted before.
@@ -89,30 +130,22 @@ class Run:
                 _raise_in(self._thread, kind)
             return True
 
-    def _attempt(self, probe: Probe) -> Attempt:
-        job = self.job
-        assert job is not None  # noqa: S101 - decoded two lines before
-        return Attempt(
-            jid=job.jid,
-            name=job.name,
-            queue=self.queue,
-            attempt=1 if job.retry_count is None else job.retry_count + 2,
-            identity=self.claim.identity,
-            ask_crashes=lambda: probe.crashes(job.jid),
-            draw_fence=lambda: probe.fence(self.claim.identity),
-        )
+    def _readable(self) -> Job:
+        if self.job is None:
+            raise self.error or BadPayload("the payload cannot be read")
+        return self.job
 
-    def _call(self, attempt: Attempt, runner: Callable[[], asyncio.Runner]) -> None:
-        definition, job = self.definition, self.job
-        assert definition is not None and job is not None  # noqa: S101, PT018 - both set by the caller
-        back = enter(attempt)
+    def _call(self, job: Job, definition: Definition, probe: Probe, runner: Callable[[], asyncio.Runner]) -> None:
+        attempt = 1 if job.retry_count is None else job.retry_count + 2
+        token = enter(Attempt(job.jid, job.name, self.queue, attempt, identity=self.claim.identity, asked=probe))
+        begun = time.monotonic()
         try:
             if definition.is_async:
                 self._await(definition.function(*job.args, **job.kwargs), job, runner())
                 return
             self._open()
             result = definition.function(*job.args, **job.kwargs)
-            if inspect.iscoroutine(result):
+            if result is not None and inspect.iscoroutine(result):
                 # A decorator has hidden that the job is a coroutine: it has not run yet.
                 self._close()
                 if self._raised is not None:
@@ -125,7 +158,8 @@ class Run:
             raise
         finally:
             self._close()
-            back()
+            self.took = time.monotonic() - begun
+            leave(token)
 
     def _await(self, waiting: Coroutine[Any, Any, Any], job: Job, runner: asyncio.Runner) -> None:
         async def main() -> None:

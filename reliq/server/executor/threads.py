@@ -1,78 +1,154 @@
-"""Threads: the default executor. Takes claims from the loop, gives back endings."""
+"""Threads: the default executor. Takes runs from the loop, gives back endings."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
-from queue import SimpleQueue
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from math import ceil, inf
 from typing import Any
 
 from reliq.errors import Interrupt, JobInterrupted, JobTimeout
 from reliq.handlers import Handlers
 from reliq.server.executor.run import Run
+from reliq.server.pace import QUICK
 from reliq.store.claims import Ending
 from reliq.store.probe import Probe
 
+_log = logging.getLogger("reliq.worker")
 
-class Threads:
-    """Up to `concurrency` threads, started when they are first needed.
 
-    Only the loop's thread calls `submit`, `collect`, `interrupt` and `expire`. `wake` is called by a worker thread
-    whenever an ending is there to be collected.
+class Slot:
+    """One thread. Its gate is shut while it rests.
+
+    `run` is what it runs, or ran last; `due` is when that is expected to end (monotonic clock), 0 at rest.
     """
 
-    def __init__(self, concurrency: int, handlers: Handlers, probe: Probe, wake: Callable[[], None]) -> None:
+    __slots__ = ("due", "gate", "run", "thread")
+
+    def __init__(self, work: Callable[[Slot], None], number: int) -> None:
+        self.run: Run | None = None
+        self.due = 0.0
+        self.gate = threading.Lock()
+        self.gate.acquire()
+        self.thread = threading.Thread(target=work, args=(self,), name=f"reliq-job-{number}", daemon=True)
+
+
+class Threads:
+    """Up to `concurrency` threads, started when they are first needed, that take runs from one line.
+
+    A thread that is done takes the next run by itself, so quick runs cost no wake-up each. Only the loop's thread
+    calls `push`, `nudge`, `take_back`, `collect`, `interrupt`, `expire` and `stop`. Threads ask `may_start` before
+    each run, call `record` as it starts, and `wake` when an ending should not wait for the loop's next look.
+    """
+
+    def __init__(
+        self,
+        concurrency: int,
+        handlers: Handlers,
+        probe: Probe,
+        *,
+        record: Callable[[str], int | None],
+        may_start: Callable[[], bool],
+        wake: Callable[[], None],
+        log_jobs: bool = False,
+    ) -> None:
         self.concurrency = concurrency
         self._handlers = handlers
         self._probe = probe
+        self._record = record
+        self._may_start = may_start
         self._wake = wake
-        self._todo: SimpleQueue[Run | None] = SimpleQueue()
+        self._log_jobs = log_jobs
+        self._line: deque[Run] = deque()
         self._done: deque[tuple[Run, Ending]] = deque()
-        self._threads: list[threading.Thread] = []
+        self._held: dict[int, Run] = {}
+        self._slots: list[Slot] = []
+        self._resting: deque[Slot] = deque()
         self._loops: dict[int, asyncio.AbstractEventLoop] = {}
-        self._running: dict[int, Run] = {}
+        self._stopping = False
+
+    # -- what there is; the threads go on meanwhile
+
+    @property
+    def held(self) -> int:
+        """Runs that were pushed and not collected."""
+        return len(self._held)
+
+    @property
+    def waiting(self) -> int:
+        """Runs that no thread has begun."""
+        return len(self._line)
+
+    @property
+    def backlog(self) -> float:
+        """Seconds that the runs in the line are expected to take, one after the other."""
+        return sum(run.expected for run in self._line.copy())  # a copy is made at once, while threads take from it
 
     @property
     def busy(self) -> int:
-        """Runs that were submitted and not collected."""
-        return len(self._running)
+        """Runs that have begun and were not collected."""
+        return max(0, len(self._held) - len(self._line))
 
     @property
     def free(self) -> int:
-        """Runs that may be submitted now."""
-        return self.concurrency - len(self._running)
+        """How many more runs can be pushed without one having to wait."""
+        return max(0, self.concurrency - len(self._held))
 
     def runs(self) -> list[Run]:
-        """Return the runs that were submitted and not collected."""
-        return list(self._running.values())
+        """Return the runs that were pushed and not collected."""
+        return list(self._held.values())
 
-    def submit(self, run: Run) -> None:
-        """Start a run. There must be a free slot."""
-        self._running[id(run)] = run
-        if len(self._threads) < min(len(self._running), self.concurrency):
-            thread = threading.Thread(target=self._work, name=f"reliq-job-{len(self._threads)}", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                # The system has no more threads to give: those that are there take this run, too, when they can.
-                if not self._threads:
-                    raise
-            else:
-                self._threads.append(thread)
-        self._todo.put(run)
+    @property
+    def full(self) -> bool:
+        """True if every thread there may be is in a run."""
+        return not self._resting and len(self._slots) >= self.concurrency
+
+    def due(self, now: float, within: float) -> int:
+        """Return how many threads should be done with what they run within so many seconds."""
+        return sum(now - QUICK < slot.due < now + within for slot in self._slots)
+
+    # -- the line
+
+    def push(self, runs: Sequence[Run]) -> None:
+        """Put runs at the end of the line, and wake as many threads as they are worth."""
+        for run in runs:
+            self._held[id(run)] = run
+        slow = sum(run.expected >= QUICK for run in runs)
+        quick = sum(run.expected for run in runs if run.expected < QUICK)
+        self._line.extend(runs)
+        now = time.monotonic()
+        self._rouse(slow + ceil(quick / QUICK) - self.due(now, QUICK))
+        self.nudge(now)
+
+    def nudge(self, now: float) -> None:
+        """Wake one more thread if runs wait, and no thread is about to take the next one."""
+        if self._line and self.due(now, QUICK) == 0:
+            self._rouse(1)
+
+    def take_back(self, since_before: float = inf) -> list[Run]:
+        """Take runs that no thread has begun out of the line: those that are older than this (monotonic clock)."""
+        taken: list[Run] = []
+        with suppress(IndexError):  # threads take from the same end
+            while self._line[0].since < since_before:
+                taken.append(self._line.popleft())
+        for run in taken:
+            del self._held[id(run)]
+        return taken
 
     def collect(self) -> list[tuple[Run, Ending]]:
         """Return all runs that ended since the last call."""
         found = []
         while self._done:
-            run, ending = self._done.popleft()
-            del self._running[id(run)]
-            found.append((run, ending))
+            ended = self._done.popleft()
+            del self._held[id(ended[0])]
+            found.append(ended)
         return found
 
     def interrupt(self, kind: type[Interrupt] = JobInterrupted) -> int:
@@ -82,9 +158,10 @@ class Threads:
     def expire(self, now: float) -> float | None:
         """Raise JobTimeout in jobs whose time is over; return the next deadline (monotonic clock)."""
         nearest = None
-        for run in self.runs():
-            deadline = run.deadline
-            if deadline is None:
+        for slot in self._slots:
+            run = slot.run
+            deadline = run.deadline if run is not None else None
+            if run is None or deadline is None:
                 continue
             if deadline <= now:
                 run.interrupt(JobTimeout)
@@ -95,11 +172,11 @@ class Threads:
     def stop(self, within: float) -> bool:
         """End the idle threads; False if some have not ended after `within` seconds."""
         until = time.monotonic() + within
-        for _ in self._threads:
-            self._todo.put(None)
-        for thread in self._threads:
-            thread.join(max(0.0, until - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        self._stopping = True
+        self._rouse(len(self._slots))
+        for slot in self._slots:
+            slot.thread.join(max(0.0, until - time.monotonic()))
+        return not any(slot.thread.is_alive() for slot in self._slots)
 
     def stacks(self) -> str:
         """Return what every thread and every task is doing, as text."""
@@ -114,7 +191,30 @@ class Threads:
             parts += ["\n".join([f"task {task.get_name()}", *_awaits(task)]) for task in tasks]
         return "\n".join(parts)
 
-    def _work(self) -> None:
+    # -- the threads
+
+    def _rouse(self, count: int) -> None:
+        for _ in range(count):
+            try:
+                self._resting.pop().gate.release()
+            except IndexError:
+                if self._stopping or len(self._slots) >= self.concurrency or not self._hire():
+                    return
+
+    def _hire(self) -> bool:
+        slot = Slot(self._work, len(self._slots))
+        try:
+            slot.thread.start()
+        except RuntimeError:
+            if not self._slots:
+                raise
+            _log.warning("the system gives no more threads: this process runs %d jobs at a time", len(self._slots))
+            self.concurrency = len(self._slots)
+            return False
+        self._slots.append(slot)
+        return True
+
+    def _work(self, slot: Slot) -> None:
         runner: asyncio.Runner | None = None
 
         def own_runner() -> asyncio.Runner:
@@ -124,11 +224,43 @@ class Threads:
                 self._loops[threading.get_ident()] = runner.get_loop()
             return runner
 
-        while (run := self._todo.get()) is not None:
-            self._done.append((run, run.go(self._handlers, self._probe, own_runner)))
-            self._wake()
+        while not self._stopping:
+            self._go_on(slot, own_runner)
+            self._rest(slot)
         if runner is not None:
             runner.close()
+
+    def _go_on(self, slot: Slot, runner: Callable[[], asyncio.Runner]) -> None:
+        line = self._line
+        while line and self._may_start():
+            try:
+                run = line.popleft()
+            except IndexError:
+                return  # another thread was faster
+            slot.run = run
+            slot.due = time.monotonic() + run.expected
+            self._done.append((run, self._run(run, runner)))
+            # A quick one with others behind it: the loop looks soon enough by itself, and settles many at once.
+            if not line or run.took >= QUICK:
+                self._wake()
+
+    def _run(self, run: Run, runner: Callable[[], asyncio.Runner]) -> Ending:
+        if not self._log_jobs or run.job is None:
+            return run.go(self._handlers, self._probe, self._record, runner)
+        _log.info("%s %s starts", run.job.name, run.jid)
+        ending = run.go(self._handlers, self._probe, self._record, runner)
+        _log.info("%s %s: %s after %.3f s", run.job.name, run.jid, type(ending.outcome).__name__.lower(), run.took)
+        return ending
+
+    def _rest(self, slot: Slot) -> None:
+        slot.run, slot.due = None, 0.0
+        self._resting.append(slot)
+        if self._stopping or (self._line and self._may_start()):
+            # That came in between, and perhaps nobody has seen us rest. Whoever has takes us out and opens the gate.
+            with suppress(ValueError):
+                self._resting.remove(slot)
+                return
+        slot.gate.acquire()
 
 
 def _awaits(task: asyncio.Task[Any]) -> Iterator[str]:

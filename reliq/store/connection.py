@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import hiredis
 import redis
 from redis import exceptions
 from redis.backoff import NoBackoff
@@ -115,7 +116,8 @@ class Link:
         """Send one command; `receive` must follow."""
         connection = self._connection()
         try:
-            connection.send_packed_command(connection.pack_command(*command), check_health=False)
+            # By hiredis itself: the connection's packer would look at each of a thousand payloads first.
+            connection.send_packed_command((hiredis.pack_command(command),), check_health=False)
         except exceptions.RedisError as error:
             raise self._failed(error) from None
         except BaseException:

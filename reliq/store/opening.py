@@ -46,9 +46,9 @@ class Store:
         """Return a new connection, not yet made."""
         return Link(self.url, self.config, name)
 
-    def scripts(self, link: Link) -> Scripts:
-        """Return the scripts, to be run over this link."""
-        return Scripts(link, self._library)
+    def scripts(self, link: Link, *, ahead: bool = False) -> Scripts:
+        """Return the scripts, to be run over this link, or only to be sent `ahead` of their replies."""
+        return Scripts(link, self._library, ahead=ahead)
 
     def close(self) -> None:
         """Let go of the embedded server. Links are closed by who opened them."""

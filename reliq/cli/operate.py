@@ -17,6 +17,7 @@ from reliq.cli.settings import Settings, gather
 from reliq.client import Client, due_in
 from reliq.errors import BadArguments
 from reliq.inspect import Inspector, QueueView, StatusView
+from reliq.job import check_name, check_queue, check_retry
 from reliq.store.opening import Store
 
 
@@ -38,7 +39,8 @@ def enqueue(
     at = None if delay is None else due_in(delay)
     client = Client(Store(gather(given).config()))
     try:
-        click.echo(client.enqueue(name, args, {}, queue=queue, retry=True if retry is None else retry, at=at))
+        rule = True if retry is None else check_retry(retry)
+        click.echo(client.enqueue(check_name(name), args, {}, queue=check_queue(queue), retry=rule, at=at))
     finally:
         client.close()
 

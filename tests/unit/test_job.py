@@ -2,7 +2,11 @@
 
 import json
 import re
-from typing import Any
+import uuid
+from collections import OrderedDict
+from enum import StrEnum
+from itertools import islice
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -18,9 +22,30 @@ from reliq.job import (
     jid_of,
     members,
     new_jid,
+    new_jids,
     text_of,
     with_fields,
 )
+
+
+class Text(str):
+    """A string with a meaning of its own, which JSON would lose."""
+
+    __slots__ = ()
+
+
+class Color(StrEnum):
+    """A string that belongs to a type."""
+
+    RED = "red"
+
+
+class Pair(NamedTuple):
+    """A tuple with names."""
+
+    left: int
+    right: int
+
 
 VALUES = st.recursive(
     st.none()
@@ -32,6 +57,18 @@ VALUES = st.recursive(
     max_leaves=20,
 )
 """What JSON and Python both have."""
+
+ODD = st.recursive(
+    VALUES
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters())
+    | st.sampled_from([b"", "\ud800", Color.RED, Text("x"), Pair(1, 2), uuid.UUID(int=1), OrderedDict(a=1), {1: 2}])
+    | st.datetimes(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.just("\ud800"), inner, max_size=3),
+    max_leaves=10,
+)
+"""The same with what is only nearly so: orjson would take some of it, and write it as something else."""
 
 
 def payload(*args: Any, retry: bool | int = True, max_payload: int = 1000, **kwargs: Any) -> bytes:
@@ -67,14 +104,21 @@ def test_arguments_come_back_as_they_were(args: list[Any], kwargs: dict[str, Any
     assert (job.retry_count, job.created_at, job.enqueued_at) == (None, 7.5, 7.5)
 
 
+@given(st.lists(ODD, max_size=3), st.dictionaries(st.text(min_size=1), ODD, max_size=2))
+def test_what_is_written_is_what_the_careful_check_lets_pass(args: list[Any], kwargs: dict[str, Any]) -> None:
+    """Writing looks only quickly at most values, and must not let pass more, or say it in another way."""
+    try:
+        check_arguments(args, kwargs)
+    except BadArguments as refusal:
+        with pytest.raises(BadArguments, match=f"^{re.escape(str(refusal))}$"):
+            encode("A", args, kwargs, jid="j1", queue="mail", retry=2, now=7.5)
+    else:
+        job = decode(encode("A", args, kwargs, jid="j1", queue="mail", retry=2, now=7.5))
+        assert repr((job.args, job.kwargs)) == repr((args, kwargs))
+
+
 def test_tuples_are_lists_on_the_wire() -> None:
     assert decode(payload((1, (2,)))).args == [[1, [2]]]
-
-
-class Text(str):
-    """A string with a meaning of its own, which JSON would lose."""
-
-    __slots__ = ()
 
 
 LOOP: list[Any] = []
@@ -129,8 +173,8 @@ def test_a_payload_over_the_limit_says_how_large_it_is() -> None:
 
 
 def test_ids_are_24_hexadecimal_digits() -> None:
-    ids = {new_jid() for _ in range(100)}
-    assert len(ids) == 100
+    ids = {new_jid() for _ in range(100)} | set(islice(new_jids(), 200))
+    assert len(ids) == 300
     assert all(re.fullmatch("[0-9a-f]{24}", jid) for jid in ids)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from reliq.app import Job, Reliq
 from reliq.attempt import Attempt, current_attempt
+from reliq.batch import Batch
 from reliq.config import Config
 from reliq.errors import (
     BadArguments,
@@ -35,6 +36,7 @@ __all__ = [
     "BadArguments",
     "BadJob",
     "BadPayload",
+    "Batch",
     "Config",
     "ConfigError",
     "DuplicateJob",

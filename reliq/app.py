@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 import os
@@ -12,6 +11,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import attrs
 
+from reliq.batch import Batch
 from reliq.client import Client, Delay, When, due_at, due_in
 from reliq.config import EMBEDDED, Config, shown_url
 from reliq.errors import BadArguments
@@ -73,7 +73,11 @@ class Job(Generic[P, R]):
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """Enqueue the job without blocking the event loop; return its jid."""
-        return await asyncio.to_thread(self._send, args, kwargs, None)
+        definition = self.definition
+        definition.check(args, kwargs)
+        return await self._app.client.aenqueue(
+            definition.name, args, kwargs, queue=definition.queue, retry=definition.retry
+        )
 
     def using(self, *, queue: str | None = None, retry: bool | int | None = None) -> Job[P, R]:
         """Return the same job with another queue or retry rule."""
@@ -215,6 +219,21 @@ class Reliq:
         return self.client.enqueue(
             check_name(name), args, kwargs, queue=check_queue(queue), retry=check_retry(retry), at=at
         )
+
+    def batch_enqueue(self) -> Batch:
+        """Collect what is enqueued in a `with` or `async with` block, and send it together.
+
+        All calls of this application that enqueue, made in the block by this thread or task, return as soon as the job
+        is collected. A chunk of a thousand jobs or a MiB is sent when it is full, and the rest at the end of the block;
+        each queue keeps the order of the calls.
+
+        If the block raises, nothing more is sent, and a note at the error says how many jobs were. If Redis does not
+        take a chunk, Refused or Unreachable says the same. It is raised by the call that fills this chunk or the next
+        one, or by the end of the block; and again by each later call in the block, and by its end.
+
+        A block inside of another one of the same application belongs to that one, and ends with it.
+        """
+        return self.client.batch()
 
     @property
     def config(self) -> Config:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import math
 import time
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
+from reliq.batch import Batch
 from reliq.errors import BadArguments
 from reliq.job import encode, new_jid, new_jids
 from reliq.store.opening import Store
@@ -54,6 +57,7 @@ class Client:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._queue = Queue(store)
+        self._batch: ContextVar[Batch | None] = ContextVar("reliq_batch", default=None)
 
     def enqueue(
         self,
@@ -67,20 +71,38 @@ class Client:
     ) -> str:
         """Enqueue one job, or schedule it for `at` (epoch seconds); return its jid.
 
-        Once this returns, the job is in Redis, exactly once. Raises BadArguments, PayloadTooLarge, Refused (it
-        is not there) and Unreachable (it may be there or not).
+        Once this returns, the job is in Redis, exactly once; inside a batch it is only collected, and a full batch is
+        sent. Raises BadArguments, PayloadTooLarge, Refused (it is not there) and Unreachable (it may be there or not).
         """
         jid = new_jid()
         payload = self._encode(name, args, kwargs, jid, queue, retry, at)
-        self._push(queue, at, payload)
+        batch = self._batch.get()
+        if batch is None or not batch.add(queue, at, payload):
+            self._push(queue, at, payload)
+        elif batch.full:
+            batch.send()
+        return jid
+
+    async def aenqueue(self, name: str, args: Args, kwargs: dict[str, Any], *, queue: str, retry: bool | int) -> str:
+        """Do what `enqueue` does, and wait for Redis in a thread."""
+        jid = new_jid()
+        payload = self._encode(name, args, kwargs, jid, queue, retry, None)
+        batch = self._batch.get()
+        if batch is None or not batch.add(queue, None, payload):
+            await asyncio.to_thread(self._push, queue, None, payload)
+        elif batch.full:
+            await asyncio.to_thread(batch.send)
         return jid
 
     def enqueue_many(self, name: str, calls: Iterable[Args], *, queue: str, retry: bool | int) -> list[str]:
         """Enqueue one job per tuple of positional arguments; return their jids.
 
         One round trip per thousand jobs or MiB, and each of these is seen at once or not at all. When it raises,
-        the jobs before the failing thousand are enqueued; the error says how many.
+        the jobs before the failing thousand are enqueued; the error says how many. Inside a batch all are collected.
         """
+        batch = self._batch.get()
+        if batch is not None and batch.open:
+            return [self.enqueue(name, args, {}, queue=queue, retry=retry) for args in calls]
         jids: list[str] = []
         limit = self.store.config.max_payload
 
@@ -99,6 +121,10 @@ class Client:
             raise
         return jids
 
+    def batch(self) -> Batch:
+        """Return a batch, to be entered."""
+        return Batch(self._queue, self._batch)
+
     def close(self) -> None:
         """Close the connections, and let go of the embedded server if that was used."""
         self._queue.close()
@@ -110,7 +136,7 @@ class Client:
         else:
             self._queue.schedule([(at, payload)])
 
-    def _encode(  # noqa: PLR0917 - called once, right above
+    def _encode(  # noqa: PLR0917 - called twice, right above
         self,
         name: str,
         args: Args,

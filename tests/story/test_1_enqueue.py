@@ -55,6 +55,49 @@ def test_many_jobs_in_one_call(shop: Shop) -> None:
     assert shop.waiting() == {"default": 2500}
 
 
+def test_what_is_enqueued_in_a_batch_is_sent_together(shop: Shop) -> None:
+    """The ids are there at once, the jobs when the block has ended; each queue keeps the order of the calls."""
+    with app.batch_enqueue() as batch:
+        jids = [welcome.enqueue(shop.book, f"guest {number}", template="rich") for number in range(10)]
+        send_mail.using(queue="critical").enqueue(shop.book, "ada@example.org")
+        app.enqueue("Billing::Invoice", 42, queue="ruby")
+        welcome.enqueue_in(3600, shop.book, "Ada")
+        assert shop.waiting() == {}
+    assert len(set(jids)) == 10
+    assert batch.enqueued == 13
+    status = shop.status()
+    assert waiting(status) == {"critical": 1, "default": 10, "ruby": 1}
+    assert status["scheduled"] == 1
+    shop.worker(concurrency=1)
+    shop.wait_for(*(f"welcome guest {number} (rich)" for number in range(10)))
+    assert shop.lines() == [f"welcome guest {number} (rich)" for number in range(10)]
+
+
+def test_a_batch_that_fails_sends_nothing_more(shop: Shop) -> None:
+    """The error has a note that says how many jobs had been sent: full thousands only."""
+
+    def invite(*guests: object) -> None:
+        with app.batch_enqueue():
+            for guest in guests:
+                welcome.enqueue(shop.book, guest)  # type: ignore[arg-type]
+
+    with pytest.raises(BadArguments) as refused:
+        invite(*map(str, range(1200)), b"Ada")
+    assert refused.value.__notes__ == ["1,000 of the 1,200 jobs of the batch are enqueued, the others are not"]
+    assert shop.waiting() == {"default": 1000}
+
+
+def test_a_coroutine_can_batch_too(shop: Shop) -> None:
+    """So can the tasks that it starts in the block. Redis is waited for without blocking the event loop."""
+
+    async def invite() -> None:
+        async with app.batch_enqueue():
+            await asyncio.gather(*(welcome.aenqueue(shop.book, f"guest {number}") for number in range(1200)))
+
+    asyncio.run(invite())
+    assert shop.waiting() == {"default": 1200}
+
+
 def test_a_coroutine_enqueues_without_blocking(shop: Shop) -> None:
     """`aenqueue` is `enqueue` for whoever has an event loop."""
 

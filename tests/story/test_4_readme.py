@@ -109,7 +109,7 @@ def test_the_api(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         asyncio.run(run())
         with server.client() as client:
             waiting = {key: client.llen(key) for key in client.scan_iter(match="shop:queue:*")}
-            assert waiting == {b"shop:queue:default": 4, b"shop:queue:critical": 1, b"shop:queue:mailers": 1}
+            assert waiting == {b"shop:queue:default": 7, b"shop:queue:critical": 1, b"shop:queue:mailers": 1}
             assert client.zcard("shop:schedule") == 4
     finally:
         app = names["app"]

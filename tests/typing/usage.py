@@ -6,7 +6,7 @@ Checked, never run. tests/typing/test_usage.py takes the `type: ignore` comments
 import datetime
 from typing import assert_type
 
-from reliq import Attempt, Config, Job, Reliq, current_attempt
+from reliq import Attempt, Batch, Config, Job, Reliq, current_attempt
 
 app = Reliq("redis://127.0.0.1:6379/0", namespace="shop", queue="default", retry=3, timeout=60, config=Config(ttl=20.0))
 
@@ -48,6 +48,9 @@ def right_calls(when: datetime.datetime) -> None:
     assert_type(welcome.enqueue_at(1_800_000_000.5, 42), str)
     assert_type(welcome.enqueue_many([(1,), (2, "rich")]), list[str])
     assert_type(welcome.using(queue="critical", retry=False).enqueue(42), str)
+    with app.batch_enqueue() as batch:
+        assert_type(welcome.enqueue(42), str)
+    assert_type((batch.collected, batch.enqueued, batch.unsure), tuple[int, int, int])
     assert_type(app.enqueue("SendMail", 42, queue="mailers", retry=0, anything="goes"), str)
     assert_type(app.enqueue_in(60, "SendMail", 42), str)
     assert_type(app.enqueue_at(when, "SendMail", 42), str)
@@ -59,6 +62,8 @@ async def right_coroutines() -> None:
     """Coroutines keep their type, and so does enqueueing from one."""
     assert_type(await fetch("https://example.org"), bytes)
     assert_type(await welcome.aenqueue(42, template="rich"), str)
+    async with app.batch_enqueue() as batch:
+        assert_type(batch, Batch)
 
 
 def inside_a_job() -> None:

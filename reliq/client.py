@@ -57,6 +57,7 @@ class Client:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._queue = Queue(store)
+        self._limit = store.config.max_payload
         self._batch: ContextVar[Batch | None] = ContextVar("reliq_batch", default=None)
 
     def enqueue(
@@ -75,7 +76,10 @@ class Client:
         sent. Raises BadArguments, PayloadTooLarge, Refused (it is not there) and Unreachable (it may be there or not).
         """
         jid = new_jid()
-        payload = self._encode(name, args, kwargs, jid, queue, retry, at)
+        now, later = time.time(), at is not None
+        payload = encode(
+            name, args, kwargs, jid=jid, queue=queue, retry=retry, now=now, scheduled=later, max_payload=self._limit
+        )
         batch = self._batch.get()
         if batch is None or not batch.add(queue, at, payload):
             self._push(queue, at, payload)
@@ -86,7 +90,9 @@ class Client:
     async def aenqueue(self, name: str, args: Args, kwargs: dict[str, Any], *, queue: str, retry: bool | int) -> str:
         """Do what `enqueue` does, and wait for Redis in a thread."""
         jid = new_jid()
-        payload = self._encode(name, args, kwargs, jid, queue, retry, None)
+        payload = encode(
+            name, args, kwargs, jid=jid, queue=queue, retry=retry, now=time.time(), max_payload=self._limit
+        )
         batch = self._batch.get()
         if batch is None or not batch.add(queue, None, payload):
             await asyncio.to_thread(self._push, queue, None, payload)
@@ -104,7 +110,7 @@ class Client:
         if batch is not None and batch.open:
             return [self.enqueue(name, args, {}, queue=queue, retry=retry) for args in calls]
         jids: list[str] = []
-        limit = self.store.config.max_payload
+        limit = self._limit
 
         def payloads() -> Iterator[bytes]:
             for args, jid in zip(calls, new_jids(), strict=False):
@@ -135,25 +141,3 @@ class Client:
             self._queue.enqueue(queue, [payload])
         else:
             self._queue.schedule([(at, payload)])
-
-    def _encode(  # noqa: PLR0917 - called twice, right above
-        self,
-        name: str,
-        args: Args,
-        kwargs: dict[str, Any],
-        jid: str,
-        queue: str,
-        retry: bool | int,
-        at: float | None,
-    ) -> bytes:
-        return encode(
-            name,
-            args,
-            kwargs,
-            jid=jid,
-            queue=queue,
-            retry=retry,
-            now=time.time(),
-            scheduled=at is not None,
-            max_payload=self.store.config.max_payload,
-        )

@@ -29,7 +29,8 @@ class Job(Generic[P, R]):
     """A registered function. Calling it just calls the function; `enqueue` and its kin send it to a worker.
 
     All of them raise BadArguments for arguments that are not JSON or do not fit the function, PayloadTooLarge,
-    Refused (the job is not enqueued) and Unreachable (it may be or not), before or instead of returning.
+    Refused (the job is not enqueued) and Unreachable (it may be or not), before or instead of returning. Inside of
+    a batch they only collect; see `Reliq.batch_enqueue`.
     """
 
     def __init__(self, app: Reliq, definition: Definition) -> None:

@@ -95,7 +95,7 @@ class Loop:
             dead_limit=self._config.dead_limit,
             order_count=1,
             ack_count=len(payloads),
-            rest=[1, "default", self._turn, *acks],
+            rest=[1, "default", 0, self._turn, *acks],
         )
         self._send(self._recorder.command)
 

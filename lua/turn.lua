@@ -7,9 +7,10 @@
 --   settles that removed nothing; claims: queue index, payload, ...; emptied: the indexes of the queues that were
 --   seen to the end; paused: those of the queues that were passed over; lengths: of each private list; crashed: how
 --   many jobs have a crash on record; trimmed: how many dead jobs fell to the limits.
---   rest: the order (queue indexes from 1), the names of these queues, the most to claim from each, the acks (index,
---   payload, jid), the other settles (kind, index, payload, replacement, score, jid), kind one of retry, bury, drop,
---   release
+--   rest: the order (queue indexes from 1), the names of these queues, the share of each and the most to claim from
+--   each, the acks (index, payload, jid), the other settles (kind, index, payload, replacement, score, jid), kind one
+--   of retry, bury, drop, release. First each queue gives its share, then what is left is claimed in the order, up to
+--   the first queue that has given its most and may hold more.
 -- Twice: the second call has the same number and is refused as stale
 local heartbeat, turn, crashes, paused, retry, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local processed, processed_today, failed, failed_today, trimmed = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
@@ -30,7 +31,7 @@ end
 -- There is no rollback: what could fail after a job was removed is looked at before.
 local crashed = call('HLEN', crashes)
 local needed = {}
-for at = fixed_args + 3 * order_count + 3 * ack_count, #ARGV - 1, 6 do
+for at = fixed_args + 4 * order_count + 3 * ack_count, #ARGV - 1, 6 do
   local kind = ARGV[at + 1]
   if kind == 'release' then
     needed[KEYS[fixed_keys + tonumber(ARGV[at + 2])]] = {'list', 'list'}
@@ -56,7 +57,7 @@ local function clear(jid)
   end
 end
 
-local at = fixed_args + 3 * order_count
+local at = fixed_args + 4 * order_count
 for i = 1, ack_count do
   local private = KEYS[fixed_keys + queues + tonumber(ARGV[at + 1])]
   if call('LREM', private, -1, ARGV[at + 2]) == 1 then
@@ -112,29 +113,43 @@ if buried > 0 then
   end
 end
 
-local claims, emptied, skipped = {}, {}, {}
+local claims, emptied, skipped, given, over = {}, {}, {}, {}, {}
+
+-- Claims from the queue at this place of the order until it has given so many in all; true if there is no more.
+local function claim(i, most)
+  local index = tonumber(ARGV[fixed_args + i])
+  local public, private = KEYS[fixed_keys + index], KEYS[fixed_keys + queues + index]
+  given[i] = given[i] or 0
+  while not over[i] and given[i] < most and capacity > 0 and max_bytes > 0 do
+    local payload = call('LMOVE', public, private, 'RIGHT', 'LEFT')
+    if payload then
+      claims[#claims + 1] = index
+      claims[#claims + 1] = payload
+      given[i], capacity, max_bytes = given[i] + 1, capacity - 1, max_bytes - #payload
+    else
+      over[i] = true
+      emptied[#emptied + 1] = index
+    end
+  end
+  return over[i]
+end
+
 if capacity > 0 and order_count > 0 then
   local resting = call('SMISMEMBER', paused, unpack(ARGV, fixed_args + order_count + 1, fixed_args + 2 * order_count))
+  for i = 1, order_count do
+    local share = tonumber(ARGV[fixed_args + 2 * order_count + i])
+    if share > 0 and resting[i] == 0 then
+      claim(i, share)
+    end
+  end
   for i = 1, order_count do
     if capacity <= 0 or max_bytes <= 0 then
       break
     end
-    local index = tonumber(ARGV[fixed_args + i])
     if resting[i] == 1 then
-      skipped[#skipped + 1] = index
-    else
-      local public, private = KEYS[fixed_keys + index], KEYS[fixed_keys + queues + index]
-      local left = math.min(capacity, tonumber(ARGV[fixed_args + 2 * order_count + i]))
-      while left > 0 and max_bytes > 0 do
-        local payload = call('LMOVE', public, private, 'RIGHT', 'LEFT')
-        if not payload then
-          emptied[#emptied + 1] = index
-          break
-        end
-        claims[#claims + 1] = index
-        claims[#claims + 1] = payload
-        left, capacity, max_bytes = left - 1, capacity - 1, max_bytes - #payload
-      end
+      skipped[#skipped + 1] = tonumber(ARGV[fixed_args + i])
+    elseif not claim(i, tonumber(ARGV[fixed_args + 3 * order_count + i])) then
+      break
     end
   end
 end

@@ -33,19 +33,41 @@ _MAX_DEPTH = 200  # orjson goes no deeper than 254
 class Job:
     """A payload that was read; nobody changes it. (Frozen, attrs would take three times as long to make one.)
 
-    Times are epoch seconds, whatever unit the writer used. `retry_count` is None until the first failure,
-    0 after it. `retry` is None when the payload says nothing.
+    `fields` is the whole object. What only some need of it is looked at when they ask.
     """
 
     name: str
     args: list[Any]
     kwargs: dict[str, Any]
     jid: str
-    queue: str | None
-    retry: bool | int | None
-    retry_count: int | None
-    created_at: float | None
-    enqueued_at: float | None
+    fields: dict[str, Any]
+
+    @property
+    def queue(self) -> str | None:
+        """The queue it names, None if it names none."""
+        queue = self.fields.get("queue")
+        return queue if isinstance(queue, str) else None
+
+    @property
+    def retry(self) -> bool | int | None:
+        """What it says of retries, None if nothing."""
+        return _retry_of(self.fields.get("retry"))
+
+    @property
+    def retry_count(self) -> int | None:
+        """None until the first failure, 0 after it."""
+        count = self.fields.get("retry_count")
+        return count if type(count) is int and 0 <= count < 2**31 else None
+
+    @property
+    def created_at(self) -> float | None:
+        """Epoch seconds, whatever unit the writer used."""
+        return _seconds(self.fields.get("created_at"))
+
+    @property
+    def enqueued_at(self) -> float | None:
+        """Epoch seconds, whatever unit the writer used."""
+        return _seconds(self.fields.get("enqueued_at"))
 
 
 def new_jid() -> str:
@@ -239,18 +261,10 @@ def decode(payload: bytes) -> Job:
         raise BadPayload(f"`kwargs` is a {type(kwargs).__name__}, not an object")
     if not _is_text(name):
         raise BadPayload("`class` holds half a character (a lone surrogate), so no job can have that name")
-    jid, queue, count = data.get("jid"), data.get("queue"), data.get("retry_count")
-    return Job(
-        name=name,
-        args=args,
-        kwargs=kwargs or {},
-        jid=jid if isinstance(jid, str) and jid and _is_text(jid) else anonymous_jid(payload),
-        queue=queue if isinstance(queue, str) else None,
-        retry=_retry_of(data.get("retry")),
-        retry_count=count if type(count) is int and 0 <= count < 2**31 else None,
-        created_at=_seconds(data.get("created_at")),
-        enqueued_at=_seconds(data.get("enqueued_at")),
-    )
+    jid = data.get("jid")
+    if not isinstance(jid, str) or not jid or not _is_text(jid):
+        jid = anonymous_jid(payload)
+    return Job(name, args, kwargs or {}, jid, data)
 
 
 def jid_of(payload: bytes) -> str:

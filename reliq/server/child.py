@@ -20,7 +20,7 @@ from reliq.server.logs import set_up
 from reliq.server.process import Worker
 from reliq.server.role import Role
 
-SWITCH = 0.0005
+SWITCH = 0.002
 """Seconds after which a thread lets another one run Python. With the interpreter's own 5 ms the loop would wait for
 its turn longer than for Redis, and what it claimed ahead would be done meanwhile."""
 

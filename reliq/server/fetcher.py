@@ -42,7 +42,9 @@ class SuperFetch:
         self._order = order
         self._holding = Holding(store, identity, queues, quarantine=quarantine)
         places = range(len(queues))
-        self._known: list[Counter[bytes]] = [Counter() for _ in places]
+        # How often each payload is held, by place, and how many that are; a Counter would cost every job more.
+        self._known: list[dict[bytes, int]] = [{} for _ in places]
+        self._total = [0 for _ in places]
         self._due = dict.fromkeys(places, 0.0)  # place -> when (monotonic) it is worth a look
         self._bells = {place: Doorbell(self._holding, place) for place in places[:DOORBELLS]}
         self._armed: dict[int, Doorbell] = {}
@@ -97,8 +99,8 @@ class SuperFetch:
         for place in turned.paused:
             self._due[place] = now + LATER
         self._audit = any(
-            held > known.total() + (place in self._armed)
-            for place, (held, known) in enumerate(zip(turned.held, self._known, strict=True))
+            held > known + (place in self._armed)
+            for place, (held, known) in enumerate(zip(turned.held, self._total, strict=True))
         )
         return turned.claims
 
@@ -109,14 +111,19 @@ class SuperFetch:
 
     def _settled(self, endings: Sequence[Ending]) -> None:
         for ending in endings:
-            known = self._known[ending.claim.place]
-            known[ending.claim.payload] -= 1
-            if known[ending.claim.payload] <= 0:
-                del known[ending.claim.payload]
+            claim = ending.claim
+            known = self._known[claim.place]
+            left = known.pop(claim.payload, 0) - 1
+            if left > 0:
+                known[claim.payload] = left
+            if left >= 0:
+                self._total[claim.place] -= 1
 
     def _learn(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
-            self._known[claim.place][claim.payload] += 1
+            known = self._known[claim.place]
+            known[claim.payload] = known.get(claim.payload, 0) + 1
+            self._total[claim.place] += 1
 
     # -- doorbells
 
@@ -196,8 +203,9 @@ class SuperFetch:
         adopted = self._seen()
         for place, payloads in enumerate(lists):
             held = Counter(reversed(payloads))  # oldest first, and so in the order of their claims
-            adopted += [Claim(payload, place, self.identity) for payload in (held - self._known[place]).elements()]
-            self._known[place] = held
+            unknown = held - Counter(self._known[place])
+            adopted += [Claim(payload, place, self.identity) for payload in unknown.elements()]
+            self._known[place], self._total[place] = dict(held), held.total()
             self._due[place] = 0.0
         return adopted, endings, gone
 

@@ -16,6 +16,9 @@ one wrong guess, and the next one would have to wait for that."""
 OVERHEAD = 10e-6
 """Seconds that reliq itself needs for a job, one at a time."""
 
+PLENTY = 0.75
+"""Of what may be claimed ahead, so much is plenty. With less the next turn is sent at once: it brings up to a half."""
+
 MOST = 500
 """The most that is claimed ahead, however quick the jobs are."""
 
@@ -23,7 +26,7 @@ _UNKNOWN = 1.0
 """Seconds assumed of a name that has never run."""
 
 _NEW = 0.25
-"""Weight of the newest run in the estimate of its name."""
+"""Weight of the newest runs in the estimate of their name."""
 
 _MIX = 0.125
 """Weight of the newest claim in the estimate of its queue."""
@@ -50,12 +53,17 @@ class Pace:
         return seconds
 
     def learn(self, name: str, seconds: float) -> None:
-        """Take note of a run."""
+        """Take note of how long it has run, on the average of those that ended together."""
         known = self._names.get(name)
         if known is None:
             self._names[name] = seconds
         else:
             self._names[name] = known + _NEW * (min(seconds, 2 * known + _SURPRISE) - known)
+
+    def mean(self, place: int) -> float:
+        """Return how long a job of this place runs on the average."""
+        mean = self._queues[place]
+        return _UNKNOWN if mean is None else mean
 
     def wall(self, work: float, jobs: int) -> float:
         """Return in what time all threads together get through `jobs` jobs that take `work` seconds in all."""
@@ -63,7 +71,7 @@ class Pace:
 
     def ahead(self, place: int, budget: float) -> int:
         """Return how many of the next jobs of this place all threads together get through in `budget` seconds."""
-        each = self._queues[place]
-        if each is None or each >= PATIENCE or budget <= 0:
+        each = self.mean(place)
+        if each >= PATIENCE or budget <= 0:
             return 0
         return min(MOST, int(budget / self.wall(each, 1)))

@@ -18,7 +18,7 @@ from reliq.backoff import reconnect_delay
 from reliq.clock import SystemClock
 from reliq.config import Config
 from reliq.errors import JobInterrupted, OldServer, StoreError
-from reliq.outcome import Bury, Drop, Release, Retry
+from reliq.outcome import DONE, Bury, Drop, Release, Retry
 from reliq.server.board import Board
 from reliq.server.ears import Ears
 from reliq.server.executor.run import Run
@@ -70,7 +70,6 @@ class Worker:
         self._endings: list[Ending] = []
         # Interrupted jobs, until all have unwound: then they go back together, in their old order.
         self._parked: list[Ending] = []
-        self._marks: dict[int, int | None] = {}  # id of an ending -> its record on the board
         self._epoch = 0
         self._mute = False  # told to be quiet, or to stop
         self._quiet_asked = False  # and has not answered yet
@@ -91,6 +90,7 @@ class Worker:
         self._identity = new_identity(hostname(), os.getpid())
         self._board.renew(self._epoch)
         self._fetch = fetch_of(self._role, self._store, self._identity, self._clock)
+        self._fetch.link.meanwhile = self._intake.catch_up
         self._processes = Processes(self._store, self._fetch.link)
         self._entry = self._role.entry(self._identity, hostname(), os.getpid(), self._clock.wall())
         self._announced = False
@@ -112,8 +112,7 @@ class Worker:
 
     def _pass(self) -> None:
         self._listen(self._pause())
-        for run, ending in self._intake.collect():
-            self._ended(run, ending)
+        self._sort(self._intake.collect())
         now = self._clock.mono()
         self._threads.expire(now)
         if self._asked:
@@ -141,7 +140,7 @@ class Worker:
         self._show(now)
 
     def _held(self) -> int:
-        return self._threads.held + len(self._endings) + len(self._parked)
+        return self._threads.held + self._intake.fresh + len(self._endings) + len(self._parked)
 
     def _standing(self) -> bool:
         """Whether the last confirmed beat is young enough to start something new."""
@@ -163,7 +162,7 @@ class Worker:
         until = now + min(TICK, self._config.beat)
         if self._threads.waiting and self._may_start():
             until = now + LINGER
-        turn = self._turn_due()
+        turn = 0.0 if self._intake.fresh else self._turn_due()
         if turn is not None:
             until = min(until, turn)
         for due in (self._threads.expire(now), self._stop_at, self._kill_at):
@@ -205,20 +204,25 @@ class Worker:
             self._endings += release_all(claims)
             self._hands_back = True
 
-    def _ended(self, run: Run, ending: Ending) -> None:
-        if ending.claim.identity != self._identity:
-            _log.warning("%s ended, but its process had been declared dead: it runs again elsewhere", ending.jid)
-            self._board.clear(run.mark)
-            return
-        if isinstance(ending.outcome, Retry | Bury | Drop):
-            run.report(ending.outcome)
-        interrupted = self._kill_at is not None and isinstance(ending.outcome, Release)
-        (self._parked if interrupted else self._endings).append(ending)
-        self._marks[id(ending)] = run.mark
+    def _sort(self, ended: list[tuple[Run, Ending]]) -> None:
+        """Put what ended where it belongs: to be settled, aside until all have unwound, or nowhere."""
+        for run, ending in ended:
+            outcome = ending.outcome
+            if ending.claim.identity != self._identity:
+                _log.warning("%s ended, but its process had been declared dead: it runs again elsewhere", ending.jid)
+                self._board.clear(ending.claim.mark)
+            elif outcome is DONE:
+                self._endings.append(ending)
+            else:
+                if isinstance(outcome, Retry | Bury | Drop):
+                    run.report(outcome)
+                interrupted = self._kill_at is not None and isinstance(outcome, Release)
+                (self._parked if interrupted else self._endings).append(ending)
 
     def _turn(self) -> None:
         due = self._turn_due()
         if due is None or due > self._clock.mono():
+            self._intake.catch_up()
             return
         endings = self._endings
         # What is handed back is for others: the same turn must not claim it again.
@@ -227,20 +231,21 @@ class Worker:
         self._settled_at = self._clock.mono()
         self._endings = []
         self._unmark(endings)
-        self._intake.take(claims)
+        (self._intake.put_off if len(claims) > self._threads.concurrency else self._intake.take)(claims)
 
     def _turn_due(self) -> float | None:
         """When (monotonic clock) the next turn is to be made, None if there is nothing to do."""
         due = 0.0 if self._endings else None
         if due is None and any(self._intake.limits()):
             due = self._fetch.next_look()
-        if due is not None and self._threads.waiting and self._may_start():
+        if due is not None and self._intake.plenty():
             due = max(due, self._settled_at + LINGER)  # one turn for many quick jobs
         return due
 
     def _unmark(self, endings: list[Ending]) -> None:
         for ending in endings:
-            self._board.clear(self._marks.pop(id(ending), None))
+            self._board.clear(ending.claim.mark)
+            ending.claim.mark = None
 
     def _ring_off_or_on(self) -> None:
         if any(self._intake.limits()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -30,14 +30,15 @@ class Condemned(Exception):
 class Claim:
     """A job that a process holds: its bytes, its queue's place in the order, who claimed it, and when.
 
-    `claimed` is on the monotonic clock: claims are put into their old order by it, and may not wait too long for a
-    slot.
+    `claimed` is on the monotonic clock; it only serves to put several claims into their old order. `mark` is what
+    whoever notes which jobs have started keeps with it.
     """
 
     payload: bytes
     place: int
     identity: str
     claimed: float = attrs.field(factory=time.monotonic, eq=False)
+    mark: int | None = attrs.field(default=None, eq=False)
 
 
 @attrs.define
@@ -47,6 +48,13 @@ class Ending:
     claim: Claim
     outcome: Outcome
     jid: str
+
+
+class Portion(NamedTuple):
+    """How many jobs a turn claims from a place before it looks at others, and at most."""
+
+    share: int
+    most: int
 
 
 @attrs.frozen
@@ -83,11 +91,12 @@ class Holding:
         self.number = 0
 
     def turn(
-        self, link: Link, endings: Sequence[Ending], order: Mapping[int, int], capacity: int, now: float
+        self, link: Link, endings: Sequence[Ending], order: Mapping[int, Portion], capacity: int, now: float
     ) -> Turned:
         """Settle `endings`, then claim up to `capacity` jobs.
 
-        They come from the places in `order`, one after the other, from each at most its number.
+        They come from the places in `order`: first each gives its share, then what is left is claimed one after the
+        other, up to the first that has given its most and may hold more.
 
         Sent once, under the next number. Raises Condemned, and StoreError when it is not known or not
         certain that it was applied: then `reconcile` must follow. `now` is epoch seconds.
@@ -122,7 +131,8 @@ class Holding:
             rest=[
                 *(place + 1 for place in order),
                 *(self.queues[place] for place in order),
-                *order.values(),
+                *(portion.share for portion in order.values()),
+                *(portion.most for portion in order.values()),
                 *_settles(endings),
             ],
         )

@@ -8,7 +8,7 @@ for workers.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
@@ -65,6 +65,8 @@ class Link:
         self._made: Any = None
         self._pool = _pool(url, config)
         self.client_id: int | None = None
+        self.meanwhile: Callable[[], object] | None = None
+        """What `call` does while the server is at work."""
         self.generation = 0
         """How many connections were made."""
         self.former: list[int] = []
@@ -85,6 +87,12 @@ class Link:
     def call(self, *command: Any) -> Any:
         """Send one command and return its reply."""
         self.send(*command)
+        if self.meanwhile is not None:
+            try:
+                self.meanwhile()
+            except BaseException:
+                self.close()  # the reply is still to come, and would be taken for that of the next command
+                raise
         return self.receive()
 
     def call_many(self, commands: Sequence[Sequence[Any]]) -> list[Any]:

@@ -74,6 +74,9 @@ def scenario(
         send(0)
         eventually(lambda: len(ledger.ended) == len(jids), 8.0, "the last job")
         stage.all_done(client, ledger, jids)
+        for _ in range(2):  # whatever its heart sends in one round it has sent when it has beaten in the next
+            beaten = loop.board.standing(0)
+            eventually(lambda before=beaten: loop.board.standing(0) > before, 4.0, "a beat")  # type: ignore[misc]
         loop.stop()
         assert [entry.identity for entry in loop.entries[1:] if entry.identity != loop.entries[0].identity] == []
     return jids, ledger

@@ -43,16 +43,18 @@ def turn(
     order: tuple[int, ...] = (),
     acks: tuple[str, ...] = (),
     others: tuple[tuple[str, ...], ...] = (),
+    shares: tuple[int, ...] | None = None,
     limits: tuple[int, ...] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
     """The arguments of a turn.
 
-    `order` are places from 1, `limits` the most to claim from each (all that fits, unless said otherwise); an ack is
-    a payload, claimed from mail, whose first letter is its id; the others are (kind, payload[, replacement, score]),
-    claimed from mail too, unless the kind ends with `2`.
+    `order` are places from 1, `shares` what each gives first (nothing, unless said otherwise), `limits` the most to
+    claim from each (all that fits); an ack is a payload, claimed from mail, whose first letter is its id; the others
+    are (kind, payload[, replacement, score]), claimed from mail too, unless the kind ends with `2`.
     """
-    rest: list[Any] = [*order, *(QUEUES[place - 1] for place in order), *(limits or (99 for _ in order))]
+    rest: list[Any] = [*order, *(QUEUES[place - 1] for place in order), *(shares or (0 for _ in order))]
+    rest += limits or (99 for _ in order)
     for payload in acks:
         rest += (1, *raw(payload, payload[0]))
     for kind, payload, *new in others:
@@ -173,24 +175,45 @@ CLAIMS = [
         turn(order=(2,), capacity=9),
     ),
     case(
-        "no more from a queue than its limit, and that one was not seen empty",
-        {"queue:mail": ["m2", "m1"], "queue:low": ["l3", "l2", "l1"]},
-        ok(claims=(1, "m1", 1, "m2", 2, "l1"), lengths=(2, 1)),
-        {MAIL: ["m2", "m1"], "queue:low": ["l3", "l2"], LOW: ["l1"]},
-        turn(order=(1, 2), limits=(2, 1), capacity=9),
+        "no more from a queue than its limit: it may hold more, so the next one has to wait",
+        {"queue:mail": ["m2", "m1"], "queue:low": ["l1"]},
+        ok(claims=(1, "m1", 1, "m2"), lengths=(2, 0)),
+        {MAIL: ["m2", "m1"], "queue:low": ["l1"]},
+        turn(order=(1, 2), limits=(2, 9), capacity=9),
+    ),
+    case(
+        "first each gives its share",
+        {"queue:mail": ["m3", "m2", "m1"], "queue:low": ["l3", "l2", "l1"]},
+        ok(claims=(1, "m1", 2, "l1", 2, "l2"), lengths=(1, 2)),
+        {"queue:mail": ["m3", "m2"], MAIL: ["m1"], "queue:low": ["l3"], LOW: ["l2", "l1"]},
+        turn(order=(1, 2), shares=(1, 2), capacity=3),
+    ),
+    case(
+        "what one does not have of its share, the others give, in their order",
+        {"queue:mail": ["m4", "m3", "m2", "m1"], "queue:low": ["l1"]},
+        ok(claims=(1, "m1", 2, "l1", 1, "m2", 1, "m3"), emptied=(2,), lengths=(3, 1)),
+        {"queue:mail": ["m4"], MAIL: ["m3", "m2", "m1"], LOW: ["l1"]},
+        turn(order=(1, 2), shares=(1, 2), limits=(3, 9), capacity=9),
+    ),
+    case(
+        "a paused queue gives no share",
+        {"queue:mail": ["m1"], "queue:low": ["l1"], "paused": {"mail"}},
+        ok(claims=(2, "l1"), emptied=(2,), paused=(1,), lengths=(0, 1)),
+        {"queue:mail": ["m1"], LOW: ["l1"], "paused": {"mail"}},
+        turn(order=(1, 2), shares=(1, 1), capacity=9),
     ),
     case(
         "a limit above what the capacity leaves",
-        {"queue:mail": ["m2", "m1"], "queue:low": ["l3", "l2", "l1"]},
-        ok(claims=(1, "m1", 2, "l1", 2, "l2"), lengths=(1, 2)),
-        {"queue:mail": ["m2"], MAIL: ["m1"], "queue:low": ["l3"], LOW: ["l2", "l1"]},
-        turn(order=(1, 2), limits=(1, 5), capacity=3),
+        {"queue:mail": ["m1"], "queue:low": ["l3", "l2", "l1"]},
+        ok(claims=(1, "m1", 2, "l1", 2, "l2"), emptied=(1,), lengths=(1, 2)),
+        {MAIL: ["m1"], "queue:low": ["l3"], LOW: ["l2", "l1"]},
+        turn(order=(1, 2), limits=(2, 5), capacity=3),
     ),
     case(
-        "a limit of nothing: not looked at",
+        "a limit of nothing: not looked at, nor what comes after",
         {"queue:mail": ["m1"], "queue:low": ["l1"]},
-        ok(claims=(2, "l1"), emptied=(2,), lengths=(0, 1)),
-        {"queue:mail": ["m1"], LOW: ["l1"]},
+        ok(),
+        {"queue:mail": ["m1"], "queue:low": ["l1"]},
         turn(order=(1, 2), limits=(0, 5), capacity=3),
     ),
     case(
@@ -448,6 +471,7 @@ def test_a_turn_of_a_thousand(stage: Stage) -> None:
         "rest": [
             *range(1, 201),
             *names,
+            *[0] * 200,
             *[1000] * 200,
             *(part for text in jobs for part in (200, text.encode(), text)),
         ],

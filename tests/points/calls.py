@@ -65,7 +65,7 @@ class Call:
     def settles(self) -> Iterator[Settle]:
         """The settles of a turn, in their order."""
         order, acks = int(self.args[6]), int(self.args[7])
-        at = TURN_FIXED + 3 * order
+        at = TURN_FIXED + 4 * order
         for start in range(at, at + 3 * acks, 3):
             yield Settle("done", self.args[start + 1], b"")
         for start in range(at + 3 * acks, len(self.args), 6):

@@ -12,7 +12,7 @@ from chaos.proxy import Proxy, script
 from chaos.servers import Server
 from reliq.errors import Refused, StoreError, Unreachable
 from reliq.outcome import Bury, Done, Drop, Outcome, Release, Retry
-from reliq.store.claims import Claim, Condemned, Doorbell, Ending, Holding
+from reliq.store.claims import Claim, Condemned, Doorbell, Ending, Holding, Portion
 from reliq.store.connection import Link
 from reliq.store.opening import Store
 from reliq.store.queue import Queue
@@ -49,6 +49,11 @@ def claim(payload: str, place: int = MAIL) -> Claim:
     return Claim(payload.encode(), place, ID)
 
 
+def most(number: int, *places: int) -> dict[int, Portion]:
+    """These places in this order, each up to this number."""
+    return {place: Portion(0, number) for place in places}
+
+
 def ending(payload: str, outcome: Outcome, place: int = MAIL) -> Ending:
     """How a claim ended; the payload's name is its id."""
     return Ending(claim(payload, place), outcome, payload)
@@ -65,10 +70,10 @@ def held(client: redis.Redis, queue: str = "mail") -> list[bytes | str]:
 def test_a_turn_claims_in_the_order_it_is_given(holding: Holding, link: Link, redis_client: redis.Redis) -> None:
     push(redis_client, "mail", "m1", "m2")
     push(redis_client, "low", "l1", "l2")
-    first = holding.turn(link, [], {LOW: 3, MAIL: 3}, 3, NOW)
+    first = holding.turn(link, [], most(3, LOW, MAIL), 3, NOW)
     assert first.claims == [claim("l1", LOW), claim("l2", LOW), claim("m1")]
     assert (first.emptied, first.paused, first.held, first.refused, first.trimmed) == ([LOW], [], [1, 2], [], 0)
-    second = holding.turn(link, [], {MAIL: 9, LOW: 9}, 9, NOW)
+    second = holding.turn(link, [], most(9, MAIL, LOW), 9, NOW)
     assert second.claims == [claim("m2")]
     assert (second.emptied, second.held) == ([MAIL, LOW], [2, 2])
     assert held(redis_client) == [b"m2", b"m1"]
@@ -79,14 +84,14 @@ def test_a_paused_queue_is_neither_claimed_from_nor_seen_empty(
 ) -> None:
     push(redis_client, "mail", "m1")
     redis_client.sadd("paused", "mail")
-    turned = holding.turn(link, [], {MAIL: 9, LOW: 9}, 9, NOW)
+    turned = holding.turn(link, [], most(9, MAIL, LOW), 9, NOW)
     assert (turned.claims, turned.emptied, turned.paused) == ([], [LOW], [MAIL])
 
 
 def test_every_way_to_end_a_claim(holding: Holding, link: Link, redis_client: redis.Redis) -> None:
     push(redis_client, "mail", "a", "b", "c", "d", "e")
     push(redis_client, "low", "f")
-    assert len(holding.turn(link, [], {MAIL: 9, LOW: 9}, 9, NOW).claims) == 6
+    assert len(holding.turn(link, [], most(9, MAIL, LOW), 9, NOW).claims) == 6
     endings = [
         ending("a", Release()),
         ending("b", Done()),
@@ -130,7 +135,7 @@ def test_a_worker_of_the_quarantine_claims_and_releases_there(
     holding = Holding(store, ID, ["mail"], quarantine=True)
     redis_client.rpush("quarantine:mail", "b", "a")
     push(redis_client, "mail", "other")
-    assert holding.turn(link, [], {0: 1}, 1, NOW).claims == [claim("a")]
+    assert holding.turn(link, [], most(1, 0), 1, NOW).claims == [claim("a")]
     holding.turn(link, [ending("a", Release())], {}, 0, NOW)
     assert redis_client.lrange("quarantine:mail", 0, -1) == [b"b", b"a"]
     assert redis_client.llen("queue:mail") == 1
@@ -142,7 +147,7 @@ def test_a_condemned_process_neither_turns_nor_reconciles(
     redis_client.set(f"heartbeat:{ID}", "fenced", px=60_000)
     push(redis_client, "mail", "a")
     with pytest.raises(Condemned):
-        holding.turn(link, [], {MAIL: 9}, 9, NOW)
+        holding.turn(link, [], most(9, MAIL), 9, NOW)
     with pytest.raises(Condemned):
         holding.reconcile(link)
     assert redis_client.exists(f"turn:{ID}", f"private:{ID}:mail") == 0
@@ -156,7 +161,7 @@ def test_a_number_that_is_not_newer_is_refused(holding: Holding, link: Link, red
     push(redis_client, "mail", "a")
     twin = Holding(holding.store, ID, holding.queues)
     with pytest.raises(StoreError, match="turn 1 was refused, 1 was the last one"):
-        twin.turn(link, [], {MAIL: 9}, 9, NOW)
+        twin.turn(link, [], most(9, MAIL), 9, NOW)
     assert redis_client.llen("queue:mail") == 1
 
 
@@ -164,13 +169,13 @@ def test_a_turn_whose_reply_was_lost_is_found_applied(
     holding: Holding, far_link: Link, link: Link, proxy: Proxy, redis_client: redis.Redis
 ) -> None:
     push(redis_client, "mail", "a", "b")
-    holding.turn(far_link, [], {MAIL: 1}, 1, NOW)
+    holding.turn(far_link, [], most(1, MAIL), 1, NOW)
     proxy.drop_reply(script(TURN))
     with pytest.raises(Unreachable):
-        holding.turn(far_link, [ending("a", Done())], {MAIL: 1}, 1, NOW)
+        holding.turn(far_link, [ending("a", Done())], most(1, MAIL), 1, NOW)
     lost = holding.number
     assert holding.reconcile(link) == (lost, [[b"b"], []])
-    assert holding.turn(link, [ending("b", Done())], {MAIL: 1}, 1, NOW).refused == []
+    assert holding.turn(link, [ending("b", Done())], most(1, MAIL), 1, NOW).refused == []
     assert redis_client.get("stat:processed") == b"2"
 
 
@@ -178,15 +183,15 @@ def test_a_turn_that_did_not_arrive_is_shut_out(
     holding: Holding, far_link: Link, link: Link, proxy: Proxy, redis_client: redis.Redis
 ) -> None:
     push(redis_client, "mail", "a", "b")
-    holding.turn(far_link, [], {MAIL: 1}, 1, NOW)
+    holding.turn(far_link, [], most(1, MAIL), 1, NOW)
     known = holding.number
     trap = proxy.hold(script(TURN))
     with pytest.raises(Unreachable):
-        holding.turn(far_link, [ending("a", Done())], {MAIL: 1}, 1, NOW)
+        holding.turn(far_link, [ending("a", Done())], most(1, MAIL), 1, NOW)
     assert holding.reconcile(link) == (known, [[b"a"], []])
     assert b"stale" in proxy.deliver(trap)
     assert held(redis_client) == [b"a"]
-    turned = holding.turn(link, [ending("a", Done())], {MAIL: 1}, 1, NOW)
+    turned = holding.turn(link, [ending("a", Done())], most(1, MAIL), 1, NOW)
     assert (turned.refused, turned.claims) == ([], [claim("b")])
 
 
@@ -195,11 +200,11 @@ def test_to_reconcile_can_fail_and_be_repeated(
     applied: bool, holding: Holding, far_link: Link, proxy: Proxy, redis_client: redis.Redis
 ) -> None:
     push(redis_client, "mail", "a", "b")
-    holding.turn(far_link, [], {MAIL: 1}, 1, NOW)
+    holding.turn(far_link, [], most(1, MAIL), 1, NOW)
     known = holding.number
     trap = proxy.drop_reply(script(TURN)) if applied else proxy.hold(script(TURN))
     with pytest.raises(Unreachable):
-        holding.turn(far_link, [ending("a", Done())], {MAIL: 1}, 1, NOW)
+        holding.turn(far_link, [ending("a", Done())], most(1, MAIL), 1, NOW)
     lost = holding.number
     for _ in range(2):
         proxy.drop_reply(script(RECONCILE))
@@ -215,9 +220,9 @@ def test_a_full_server_drains(holding: Holding, link: Link, server: Server, redi
     push(redis_client, "mail", "a", "b")
     server.config(maxmemory=1)
     try:
-        assert holding.turn(link, [], {MAIL: 9}, 9, NOW).claims == [claim("a"), claim("b")]
+        assert holding.turn(link, [], most(9, MAIL), 9, NOW).claims == [claim("a"), claim("b")]
         endings = [ending("a", Done()), ending("b", Retry(NOW, b"B", "no"))]
-        assert holding.turn(link, endings, {MAIL: 9}, 9, NOW).refused == []
+        assert holding.turn(link, endings, most(9, MAIL), 9, NOW).refused == []
         assert holding.reconcile(link) == (2, [[], []])
     finally:
         server.config(maxmemory=0)
@@ -256,7 +261,7 @@ def test_a_doorbell_rings_for_the_next_job(
     assert rings(doorbell, 5)
     assert doorbell.answer() == claim("a")
     assert held(redis_client) == [b"a"]
-    assert holding.turn(link, [], {MAIL: 9}, 9, NOW).held == [1, 0]
+    assert holding.turn(link, [], most(9, MAIL), 9, NOW).held == [1, 0]
 
 
 def test_a_doorbell_takes_a_waiting_job_from_the_right_end(doorbell: Doorbell, redis_client: redis.Redis) -> None:

@@ -14,7 +14,7 @@ from chaos.servers import Server
 from reliq.errors import Unreachable
 from reliq.job import encode
 from reliq.outcome import Done
-from reliq.store.claims import Claim, Condemned, Ending, Holding
+from reliq.store.claims import Claim, Condemned, Ending, Holding, Portion
 from reliq.store.connection import Link
 from reliq.store.opening import Store
 from reliq.store.processes import Entry, Evidence, Look, Processes, Reaped, new_identity
@@ -280,7 +280,7 @@ def test_a_success_clears_the_crashes(
     processes.reap(ENTRY, ["a"], "killed")
     assert redis_client.hkeys("crashes") == [b"a"]
     holding = Holding(store, OTHER, ["mail"])
-    [claimed] = holding.turn(link, [], {0: 1}, 1, 7.5).claims
+    [claimed] = holding.turn(link, [], {0: Portion(0, 1)}, 1, 7.5).claims
     holding.turn(link, [Ending(Claim(claimed.payload, 0, OTHER), Done(), "a")], {}, 0, 7.5)
     assert redis_client.exists("crashes") == 0
 

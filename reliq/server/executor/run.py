@@ -49,7 +49,6 @@ class Run:
         "error",
         "expected",
         "job",
-        "mark",
         "queue",
         "since",
         "took",
@@ -62,7 +61,6 @@ class Run:
         self.expected = 0.0
         self.began = 0.0
         self.took = 0.0
-        self.mark: int | None = None
         self.job: Job | None = None
         self.definition: Definition | None = None
         self.deadline: float | None = None
@@ -97,7 +95,7 @@ class Run:
         self.began = time.time()
         try:
             job = self._readable()
-            self.mark = record(job.jid)
+            self.claim.mark = record(job.jid)
             self.definition = handlers.find(job.name)
             self._call(job, self.definition, probe, runner)
             return Ending(self.claim, DONE, job.jid)
@@ -136,7 +134,8 @@ class Run:
         return self.job
 
     def _call(self, job: Job, definition: Definition, probe: Probe, runner: Callable[[], asyncio.Runner]) -> None:
-        attempt = 1 if job.retry_count is None else job.retry_count + 2
+        count = job.retry_count
+        attempt = 1 if count is None else count + 2
         token = enter(Attempt(job.jid, job.name, self.queue, attempt, identity=self.claim.identity, asked=probe))
         begun = time.monotonic()
         try:

@@ -11,13 +11,13 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from math import ceil, inf
+from math import inf
 from typing import Any
 
 from reliq.errors import Interrupt, JobInterrupted, JobTimeout
 from reliq.handlers import Handlers
 from reliq.server.executor.run import Run
-from reliq.server.pace import QUICK
+from reliq.server.pace import PLENTY, QUICK
 from reliq.store.claims import Ending
 from reliq.store.probe import Probe
 
@@ -68,10 +68,11 @@ class Threads:
         self._log_jobs = log_jobs
         self._line: deque[Run] = deque()
         self._done: deque[tuple[Run, Ending]] = deque()
-        self._held: dict[int, Run] = {}
+        self._held = 0
         self._slots: list[Slot] = []
         self._resting: deque[Slot] = deque()
         self._loops: dict[int, asyncio.AbstractEventLoop] = {}
+        self._mark = 0
         self._stopping = False
 
     # -- what there is; the threads go on meanwhile
@@ -79,7 +80,7 @@ class Threads:
     @property
     def held(self) -> int:
         """Runs that were pushed and not collected."""
-        return len(self._held)
+        return self._held
 
     @property
     def waiting(self) -> int:
@@ -94,16 +95,16 @@ class Threads:
     @property
     def busy(self) -> int:
         """Runs that have begun and were not collected."""
-        return max(0, len(self._held) - len(self._line))
+        return max(0, self._held - len(self._line))
 
     @property
     def free(self) -> int:
         """How many more runs can be pushed without one having to wait."""
-        return max(0, self.concurrency - len(self._held))
+        return max(0, self.concurrency - self._held)
 
     def runs(self) -> list[Run]:
-        """Return the runs that were pushed and not collected."""
-        return list(self._held.values())
+        """Return the runs that threads are in."""
+        return [run for run in [slot.run for slot in self._slots] if run is not None]
 
     @property
     def full(self) -> bool:
@@ -118,13 +119,13 @@ class Threads:
 
     def push(self, runs: Sequence[Run]) -> None:
         """Put runs at the end of the line, and wake as many threads as they are worth."""
-        for run in runs:
-            self._held[id(run)] = run
         slow = sum(run.expected >= QUICK for run in runs)
         quick = sum(run.expected for run in runs if run.expected < QUICK)
+        self._held += len(runs)
         self._line.extend(runs)
+        self._mark = int(PLENTY * len(self._line))
         now = time.monotonic()
-        self._rouse(slow + ceil(quick / QUICK) - self.due(now, QUICK))
+        self._rouse(slow + int(quick / QUICK) - self.due(now, QUICK))
         self.nudge(now)
 
     def nudge(self, now: float) -> None:
@@ -138,17 +139,13 @@ class Threads:
         with suppress(IndexError):  # threads take from the same end
             while self._line[0].since < since_before:
                 taken.append(self._line.popleft())
-        for run in taken:
-            del self._held[id(run)]
+        self._held -= len(taken)
         return taken
 
     def collect(self) -> list[tuple[Run, Ending]]:
         """Return all runs that ended since the last call."""
-        found = []
-        while self._done:
-            ended = self._done.popleft()
-            del self._held[id(ended[0])]
-            found.append(ended)
+        found = [self._done.popleft() for _ in range(len(self._done))]
+        self._held -= len(found)
         return found
 
     def interrupt(self, kind: type[Interrupt] = JobInterrupted) -> int:
@@ -240,8 +237,8 @@ class Threads:
             slot.run = run
             slot.due = time.monotonic() + run.expected
             self._done.append((run, self._run(run, runner)))
-            # A quick one with others behind it: the loop looks soon enough by itself, and settles many at once.
-            if not line or run.took >= QUICK:
+            # While there is enough in the line, the loop looks soon enough by itself, and settles many at once.
+            if len(line) == self._mark or run.took >= QUICK:
                 self._wake()
 
     def _run(self, run: Run, runner: Callable[[], asyncio.Runner]) -> Ending:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from math import inf
 
 from reliq.clock import Clock
 from reliq.server.executor.run import Run
@@ -94,10 +95,12 @@ class Intake:
         self._threads.nudge(now)
         return self.take_back(now - PATIENCE) if self._threads.full else []
 
-    def take_back(self, since_before: float = float("inf")) -> list[Claim]:
-        """Return all claims that no thread has begun, or the older ones of them, taken out of the line."""
-        self.catch_up()
-        return [run.claim for run in self._threads.take_back(since_before)]
+    def take_back(self, since_before: float = inf) -> list[Claim]:
+        """Return all claims that no thread has begun, or the older ones of those in the line."""
+        claims = [run.claim for run in self._threads.take_back(since_before)]
+        if since_before == inf:
+            claims, self._fresh, self._fresh_work = claims + self._fresh, [], 0.0
+        return claims
 
     def collect(self) -> list[tuple[Run, Ending]]:
         """Return the runs that ended since the last call."""

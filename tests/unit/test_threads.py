@@ -27,6 +27,7 @@ class Crew:
         self.gate = threading.Event()
         self.open = True
         self.woken = 0
+        self.ended_at_wake = 0
         app = Reliq("redis://127.0.0.1:1")
 
         @app.job
@@ -50,6 +51,7 @@ class Crew:
 
     def _wake(self) -> None:
         self.woken += 1
+        self.ended_at_wake = len(self.threads._done)
 
     def runs(self, *names: str, expected: float = 1e-6, first: int = 0) -> list[Run]:
         """Runs of these jobs, numbered; since their number, and expected to take so long."""
@@ -121,6 +123,13 @@ def test_quick_runs_share_a_thread_and_slow_ones_do_not(crew: Make) -> None:
     eventually(lambda: some.ran.total() == 104, why="all four run at once")
     assert some.threads.free == 0
     assert some.threads.full
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 7, 50])
+def test_nobody_waits_to_hear_of_the_last_end(crew: Make, number: int) -> None:
+    some = crew(2)
+    some.threads.push(some.runs(*["work"] * number))
+    eventually(lambda: some.ended_at_wake == number, why="the loop was woken when all had ended")
 
 
 def test_a_quick_run_that_is_slow_does_not_keep_the_others(crew: Make) -> None:

@@ -238,7 +238,8 @@ class Threads:
             slot.due = time.monotonic() + run.expected
             self._done.append((run, self._run(run, runner)))
             # While there is enough in the line, the loop looks soon enough by itself, and settles many at once.
-            if len(line) == self._mark or run.took >= QUICK:
+            left = len(line)
+            if left in (0, self._mark) or run.took >= QUICK:
                 self._wake()
 
     def _run(self, run: Run, runner: Callable[[], asyncio.Runner]) -> Ending:

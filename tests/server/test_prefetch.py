@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import redis
@@ -20,12 +21,12 @@ def teach(fleet: Fleet, jobs: int = 40) -> None:
     fleet.drained()
 
 
-def push_at_once(fleet: Fleet, *gates: str) -> list[str]:
-    """Enqueue one `gated` job for each gate in one step; their jids."""
-    jids = [new_jid() for _ in gates]
+def push_at_once(fleet: Fleet, name: str, *arguments: Any) -> list[str]:
+    """Enqueue one job for each argument in one step; their jids."""
+    jids = [new_jid() for _ in arguments]
     payloads = [
-        encode("gated", [gate], {}, jid=jid, queue="default", retry=True, now=1.0)
-        for jid, gate in zip(jids, gates, strict=True)
+        encode(name, [argument], {}, jid=jid, queue="default", retry=True, now=1.0)
+        for jid, argument in zip(jids, arguments, strict=True)
     ]
     fleet.client.lpush("queue:default", *payloads)
     return jids
@@ -48,18 +49,17 @@ def released(client: redis.Redis) -> Iterator[list[str]]:
 def test_what_waits_behind_a_slow_job_is_run_by_another_pod(fleet: Fleet) -> None:
     """A job that has always been quick takes its time: nobody waits for it while another pod has nothing to do."""
     fleet.start(concurrency=1, options=("--prefetch", "1"))  # on a busy machine nothing is done within 5 ms
-    teach(fleet)
+    fleet.done([fleet.enqueue("slow", 0.03) for _ in range(12)])
+    fleet.drained()
     with released(fleet.client) as back:
-        slow, *others = push_at_once(fleet, "closed", *["free"] * 30)
+        slow, *others = push_at_once(fleet, "slow", 6.0, *[0.03] * 12)
         fleet.started(slow)
         fleet.start(concurrency=1)
-        fleet.done(others)
+        fleet.done(others, within=5.0)
         assert not [event for event in fleet.ledger.events("finish") if event.jid == slow], "it still runs"
     assert back, "something had been claimed ahead"
-    assert [jid for jid in others if any(jid in payload for payload in back)][::-1] == [
-        jid for payload in back for jid in others if jid in payload
-    ], "the newest first, so that the oldest lies foremost again"
-    fleet.open("closed")
+    handed_back = [jid for payload in back for jid in others if jid in payload]
+    assert handed_back == sorted(handed_back, key=others.index, reverse=True), "so that the oldest lies foremost again"
     fleet.done([slow])
     fleet.drained()
     assert all(len(fleet.ledger.started(jid)) == 1 for jid in [slow, *others])
@@ -73,7 +73,7 @@ def test_mixed_loads_on_two_pods(fleet: Fleet) -> None:
     slow = [fleet.enqueue("slow", 4.0, n) for n in range(3)]
     for jid in slow:
         fleet.started(jid)
-    quick = push_at_once(fleet, *["free"] * 200)
+    quick = push_at_once(fleet, "gated", *["free"] * 200)
     fleet.done(quick, within=3.5)
     assert not [event for event in fleet.ledger.events("finish") if event.jid in slow]
     fleet.done(slow)
@@ -84,7 +84,7 @@ def test_without_prefetch_no_more_is_claimed_than_there_are_threads(fleet: Fleet
     fleet.start(concurrency=1, options=("--prefetch", "0"))
     teach(fleet)
     with released(fleet.client) as back:
-        slow, *others = push_at_once(fleet, "closed", *["free"] * 30)
+        slow, *others = push_at_once(fleet, "gated", "closed", *["free"] * 30)
         fleet.started(slow)
         assert fleet.lists("private:*") == {f"private:{fleet.pods[0].identities()[0]}:default": 1}
         fleet.open("closed")

@@ -65,22 +65,30 @@ class Attempt:
         return f"<Attempt {self.attempt} of {self.name} {self.jid} from {self.queue}>"
 
 
-_current: ContextVar[Attempt] = ContextVar("reliq_attempt")
+class Running(Protocol):
+    """A run under way. Most jobs never ask about themselves, so an attempt is made only for those that do."""
+
+    def attempt(self) -> Attempt:
+        """Return what the job can learn about it, each time the same."""
+
+
+_current: ContextVar[Running] = ContextVar("reliq_attempt")
 
 
 def current_attempt() -> Attempt:
     """Return the attempt that runs in this thread or task. Raises NoAttempt outside of a job."""
     try:
-        return _current.get()
+        running = _current.get()
     except LookupError:
         raise NoAttempt("there is no running job here; call current_attempt() inside a job") from None
+    return running.attempt()
 
 
-def enter(attempt: Attempt) -> Token[Attempt]:
-    """Make this the current attempt of the calling thread; `leave` takes the token."""
-    return _current.set(attempt)
+def enter(running: Running) -> Token[Running]:
+    """Make this the current run of the calling thread; `leave` takes the token."""
+    return _current.set(running)
 
 
-def leave(token: Token[Attempt]) -> None:
+def leave(token: Token[Running]) -> None:
     """Make current again what was it before."""
     _current.reset(token)

@@ -42,9 +42,8 @@ class SuperFetch:
         self._order = order
         self._holding = Holding(store, identity, queues, quarantine=quarantine)
         places = range(len(queues))
-        # How often each payload is held, by place, and how many that are; a Counter would cost every job more.
-        self._known: list[dict[bytes, int]] = [{} for _ in places]
-        self._total = [0 for _ in places]
+        # What was given to the loop and is not settled, by place and the claim's id(): cheaper than by its bytes.
+        self._known: list[dict[int, Claim]] = [{} for _ in places]
         self._due = dict.fromkeys(places, 0.0)  # place -> when (monotonic) it is worth a look
         self._bells = {place: Doorbell(self._holding, place) for place in places[:DOORBELLS]}
         self._armed: dict[int, Doorbell] = {}
@@ -99,8 +98,8 @@ class SuperFetch:
         for place in turned.paused:
             self._due[place] = now + LATER
         self._audit = any(
-            held > known + (place in self._armed)
-            for place, (held, known) in enumerate(zip(turned.held, self._total, strict=True))
+            held > len(known) + (place in self._armed)
+            for place, (held, known) in enumerate(zip(turned.held, self._known, strict=True))
         )
         return turned.claims
 
@@ -111,19 +110,11 @@ class SuperFetch:
 
     def _settled(self, endings: Sequence[Ending]) -> None:
         for ending in endings:
-            claim = ending.claim
-            known = self._known[claim.place]
-            left = known.pop(claim.payload, 0) - 1
-            if left > 0:
-                known[claim.payload] = left
-            if left >= 0:
-                self._total[claim.place] -= 1
+            self._known[ending.claim.place].pop(id(ending.claim), None)
 
     def _learn(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
-            known = self._known[claim.place]
-            known[claim.payload] = known.get(claim.payload, 0) + 1
-            self._total[claim.place] += 1
+            self._known[claim.place][id(claim)] = claim
 
     # -- doorbells
 
@@ -202,12 +193,21 @@ class SuperFetch:
         gone = self._gone(waiting, lists)
         adopted = self._seen()
         for place, payloads in enumerate(lists):
-            held = Counter(reversed(payloads))  # oldest first, and so in the order of their claims
-            unknown = held - Counter(self._known[place])
-            adopted += [Claim(payload, place, self.identity) for payload in unknown.elements()]
-            self._known[place], self._total[place] = dict(held), held.total()
+            adopted += self._compare(place, payloads)
             self._due[place] = 0.0
         return adopted, endings, gone
+
+    def _compare(self, place: int, payloads: list[bytes]) -> list[Claim]:
+        """Forget what is not held any more; return what is held and was not known."""
+        held = Counter(reversed(payloads))  # oldest first, and so in the order of their claims
+        known, self._known[place] = self._known[place], {}
+        for claim in known.values():
+            if held[claim.payload] > 0:
+                held[claim.payload] -= 1
+                self._learn([claim])
+        new = [Claim(payload, place, self.identity) for payload in held.elements()]
+        self._learn(new)
+        return new
 
     @staticmethod
     def _gone(waiting: Sequence[Claim], lists: list[list[bytes]]) -> list[Claim]:

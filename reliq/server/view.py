@@ -7,6 +7,7 @@ way to `capsules`. So all of them are written.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -48,10 +49,15 @@ def process_fields(
 
 def work_of(runs: Iterable[Run]) -> dict[str, bytes]:
     """Return the entries of a process's work hash: thread id to what it runs, `run_at` in whole seconds."""
+    since = time.time() - time.monotonic()
     # The thread is read once: a run may end, and lose it, at any moment.
     return {
         f"{thread:x}": orjson.dumps(
-            {"queue": run.queue, "payload": run.claim.payload.decode("utf-8", "replace"), "run_at": int(run.began)}
+            {
+                "queue": run.queue,
+                "payload": run.claim.payload.decode("utf-8", "replace"),
+                "run_at": int(since + run.begun),
+            }
         )
         for run, thread in [(run, run.thread) for run in runs]
         if thread is not None

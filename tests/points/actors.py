@@ -6,6 +6,7 @@ Waiting moves the clock.
 """
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
@@ -180,6 +181,7 @@ class Bench:
     def nudge(self, *_: object) -> None:
         while self._line and not self.full and self._may_start():
             run = self._line.popleft()
+            run.begun = time.monotonic()
             ending = run.go(self._handlers, self._probe, self._record, cast(Any, None))
             if run.job is not None:
                 run._thread = id(run)  # one that cannot be read never gets a thread: it is not shown as running

@@ -33,16 +33,19 @@ class Run:
     """One attempt. Made by the loop, walked through by one thread, interrupted from another.
 
     Decode, find the function, call it, and turn what happened into an outcome: each step's error leads to the
-    same place, `of_error`. `since` is when (monotonic clock) the loop had the claim, `expected` how long it is
-    expected to run and `took` how long the function ran (seconds), `began` epoch seconds.
+    same place, `of_error`. `since` is when the loop had the claim and `begun` when a thread took it (monotonic clock),
+    `expected` and `took` how long it is expected to run, and did (seconds).
     """
 
     __slots__ = (
+        "_asked",
+        "_attempt",
         "_cancel",
         "_lock",
+        "_probe",
         "_raised",
         "_thread",
-        "began",
+        "begun",
         "claim",
         "deadline",
         "definition",
@@ -59,7 +62,7 @@ class Run:
         self.queue = queue
         self.since = since
         self.expected = 0.0
-        self.began = 0.0
+        self.begun = 0.0
         self.took = 0.0
         self.job: Job | None = None
         self.definition: Definition | None = None
@@ -68,7 +71,10 @@ class Run:
         self._lock = threading.Lock()
         self._thread: int | None = None
         self._cancel: Callable[[], object] | None = None
+        self._asked = False
         self._raised: type[Interrupt] | None = None
+        self._probe: Probe | None = None
+        self._attempt: Attempt | None = None
         try:
             self.job = decode(claim.payload)
         except BadPayload as error:
@@ -92,12 +98,12 @@ class Run:
         runner: Callable[[], asyncio.Runner],
     ) -> Ending:
         """Run to the end, whatever it is. `record` notes, before anything else, that the job has started."""
-        self.began = time.time()
+        self._probe = probe
         try:
             job = self._readable()
             self.claim.mark = record(job.jid)
             self.definition = handlers.find(job.name)
-            self._call(job, self.definition, probe, runner)
+            self._call(job, self.definition, runner)
             return Ending(self.claim, DONE, job.jid)
         except BaseException as error:  # noqa: BLE001 - a job may raise anything; all of it becomes an outcome
             self.error = error
@@ -119,7 +125,11 @@ class Run:
         if self._raised is not None:
             return False  # before the lock: an exception that is under way may have struck its holder
         with self._lock:
+            # First ask, then look whether it runs. The other side first ends, then looks whether somebody asks, and
+            # takes the lock only if so: one of the two sees the other.
+            self._asked = True
             if self._thread is None:
+                self._asked = False
                 return False
             self._raised = kind
             if self._cancel is not None:
@@ -133,11 +143,19 @@ class Run:
             raise self.error or BadPayload("the payload cannot be read")
         return self.job
 
-    def _call(self, job: Job, definition: Definition, probe: Probe, runner: Callable[[], asyncio.Runner]) -> None:
-        count = job.retry_count
-        attempt = 1 if count is None else count + 2
-        token = enter(Attempt(job.jid, job.name, self.queue, attempt, identity=self.claim.identity, asked=probe))
-        begun = time.monotonic()
+    def attempt(self) -> Attempt:
+        """Return what the job can learn about this run; only while `go` is under way."""
+        if self._attempt is None:
+            job, probe = self.job, self._probe
+            assert job is not None and probe is not None  # noqa: S101, PT018 - a job that runs has been read
+            count = job.retry_count
+            number = 1 if count is None else count + 2
+            identity = self.claim.identity
+            self._attempt = Attempt(job.jid, job.name, self.queue, number, identity=identity, asked=probe)
+        return self._attempt
+
+    def _call(self, job: Job, definition: Definition, runner: Callable[[], asyncio.Runner]) -> None:
+        token = enter(self)
         try:
             if definition.is_async:
                 self._await(definition.function(*job.args, **job.kwargs), job, runner())
@@ -157,7 +175,6 @@ class Run:
             raise
         finally:
             self._close()
-            self.took = time.monotonic() - begun
             leave(token)
 
     def _await(self, waiting: Coroutine[Any, Any, Any], job: Job, runner: asyncio.Runner) -> None:
@@ -173,20 +190,20 @@ class Run:
         runner.run(main(), context=contextvars.copy_context())
 
     def _open(self, cancel: Callable[[], object] | None = None) -> None:
-        with self._lock:
-            self._cancel = cancel
-            self._thread = threading.get_ident()
-            if self.definition is not None and self.definition.timeout is not None:
-                self.deadline = time.monotonic() + self.definition.timeout
-            if cancel is not None and self._raised is not None:
-                cancel()  # asked for between the call that made the coroutine and its first step
+        self._cancel = cancel
+        if self.definition is not None and self.definition.timeout is not None:
+            self.deadline = time.monotonic() + self.definition.timeout
+        self._thread = threading.get_ident()  # last: from here on it may be interrupted
+        if cancel is not None and self._raised is not None:
+            cancel()  # asked for between the call that made the coroutine and its first step
 
     def _close(self) -> None:
-        with self._lock:
-            thread, self._thread, self.deadline = self._thread, None, None
-            if thread is not None and self._raised is not None and self._cancel is None:
-                # One that was asked for but not delivered yet must not hit the next job of this thread.
-                _raise_in(thread, ctypes.py_object())
+        thread, self._thread, self.deadline = self._thread, None, None
+        if self._asked and thread is not None:
+            with self._lock:
+                if self._raised is not None and self._cancel is None:
+                    # One that was asked for but not delivered yet must not hit the next job of this thread.
+                    _raise_in(thread, ctypes.py_object())
 
     def _failed(self, error: BaseException) -> Outcome:
         if self._raised is JobInterrupted:

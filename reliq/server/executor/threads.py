@@ -228,15 +228,21 @@ class Threads:
             runner.close()
 
     def _go_on(self, slot: Slot, runner: Callable[[], asyncio.Runner]) -> None:
-        line = self._line
-        while line and self._may_start():
+        line, now, ask_at = self._line, time.monotonic(), 0.0
+        while line:
+            if now >= ask_at:  # not for each of a hundred that take no time
+                if not self._may_start():
+                    return
+                ask_at = now + QUICK
             try:
                 run = line.popleft()
             except IndexError:
                 return  # another thread was faster
-            slot.run = run
-            slot.due = time.monotonic() + run.expected
-            self._done.append((run, self._run(run, runner)))
+            slot.run, slot.due, run.begun = run, now + run.expected, now
+            ending = self._run(run, runner)
+            now = time.monotonic()
+            run.took = now - run.begun
+            self._done.append((run, ending))
             # While there is enough in the line, the loop looks soon enough by itself, and settles many at once.
             left = len(line)
             if left in (0, self._mark) or run.took >= QUICK:
@@ -247,7 +253,8 @@ class Threads:
             return run.go(self._handlers, self._probe, self._record, runner)
         _log.info("%s %s starts", run.job.name, run.jid)
         ending = run.go(self._handlers, self._probe, self._record, runner)
-        _log.info("%s %s: %s after %.3f s", run.job.name, run.jid, type(ending.outcome).__name__.lower(), run.took)
+        took = time.monotonic() - run.begun
+        _log.info("%s %s: %s after %.3f s", run.job.name, run.jid, type(ending.outcome).__name__.lower(), took)
         return ending
 
     def _rest(self, slot: Slot) -> None:

@@ -8,7 +8,7 @@ from collections import Counter
 import attrs
 
 from chaos.oracle.causes import claim_lost, death_of, held, settle_lost
-from chaos.oracle.facts import FORGOTTEN, Facts, Story
+from chaos.oracle.facts import FORGOTTEN, STRANGERS, Facts, Story
 from chaos.oracle.strikes import GRAIN, Hold
 from chaos.records import Run
 from chaos.verdict import Check, Finding
@@ -69,7 +69,7 @@ class Pair:
         facts, first, start = self.facts, self.first, self.then.started_at
         if (loss := claim_lost(facts, first, start) or settle_lost(facts, first, start)) is not None:
             return loss.name
-        if self.then.attempt != first.attempt:
+        if self.then.attempt != first.attempt and not self._unknown_between():
             return None
         if (hold := held(facts, first, start)) is not None:
             return hold.name
@@ -86,6 +86,10 @@ class Pair:
     def _failure(self) -> bool:
         retried = self.first.outcome == "failed" and self.then.attempt == self.first.attempt + 1
         return retried and self.story.kind not in FORGOTTEN
+
+    def _unknown_between(self) -> bool:
+        # A process that does not know the name fails without a run. It comes after whatever brought the job back.
+        return self.story.kind in STRANGERS and self.then.attempt > self.first.attempt
 
     def _stopped(self) -> bool:
         ended_at = self.first.ended_at

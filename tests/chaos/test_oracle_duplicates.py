@@ -61,6 +61,21 @@ class TestAfterAFailure:
         book.run(1, 21, 102, 103, attempt=2)
         assert book.found("duplicates") == ["job 1 went from attempt 1 to 2 without that failure"]
 
+    def test_a_death_and_then_a_process_that_does_not_know_the_name(self) -> None:
+        book = Book()
+        book.job(1, kind="newcomer", expected="any")
+        book.run(1, 11, 100, 101)
+        book.kill(101.2, 11)
+        book.run(1, 21, 130, 131, attempt=2)
+        assert book.again() == {"again: kill-child": 1}
+
+    def test_not_knowing_the_name_is_no_reason_to_run_again_what_was_done(self) -> None:
+        book = Book()
+        book.job(1, kind="newcomer", expected="any")
+        book.run(1, 11, 100, 101)
+        book.run(1, 21, 130, 131, attempt=2)
+        assert book.found("duplicates") == ["job 1 went from attempt 1 to 2 without that failure"]
+
     def test_a_job_without_retries_does_not_run_again(self) -> None:
         book = Book()
         book.job(1, kind="once", expected="any")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 import socketserver
 import threading
@@ -125,9 +126,13 @@ def _listen(address: str, host: str, port: int) -> socket.socket:
             return socket.create_server(("", port), family=family, dualstack_ipv6=both, backlog=MOST)
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=MOST)
-    except (OSError, UnicodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else None
-        raise ConfigError(f"cannot listen at {address}: {why or error}") from None
+    except socket.gaierror as error:
+        raise ConfigError(f"cannot listen at {address}: {error.strerror}") from None
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)  # its own text names the address once more
+        raise ConfigError(f"cannot listen at {address}: {why}") from None
+    except UnicodeError:
+        raise ConfigError(f"cannot listen at {address}: the host is not a name") from None
 
 
 class _Server(socketserver.TCPServer):

@@ -10,7 +10,9 @@ from reliq.clock import Clock
 from reliq.server.executor.run import Run
 from reliq.server.executor.threads import Threads
 from reliq.server.pace import PATIENCE, PLENTY, Pace
+from reliq.server.tally import Tally
 from reliq.store.claims import Claim, Ending
+from reliq.store.paces import Ran
 
 
 class Intake:
@@ -25,6 +27,7 @@ class Intake:
         self._may_start = may_start
         self._clock = clock
         self._pace = Pace(len(queues), threads.concurrency)
+        self._tally = Tally(clock)
         self._fresh: list[Claim] = []
         self._fresh_work = 0.0
 
@@ -106,9 +109,17 @@ class Intake:
         """Return the runs that ended since the last call."""
         ended = self._threads.collect()
         times: dict[str, list[float]] = defaultdict(list)
+        by_queue: dict[str, list[float]] = defaultdict(list)
         for run, _ in ended:
             if run.definition is not None:
                 times[run.definition.name].append(run.took)
+                by_queue[run.queue].append(run.took)
         for name, took in times.items():
             self._pace.learn(name, sum(took) / len(took))
+        for queue, took in by_queue.items():
+            self._tally.add(queue, took)
         return ended
+
+    def ran(self) -> dict[str, Ran]:
+        """Return what ran since the last call, by queue; every few seconds only, in between nothing."""
+        return self._tally.take()

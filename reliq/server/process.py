@@ -384,11 +384,11 @@ class Worker:
         if now - self._shown_at < self._config.beat:
             return
         self._shown_at = now
+        self._processes.show_pace(self._intake.ran(), self._clock.wall())
         runs = [run for run in self._threads.runs() if run.thread is not None]
-        if not runs and not self._shown:
-            return
-        self._processes.show_work(self._identity, work_of(runs))
-        self._shown = bool(runs)
+        if runs or self._shown:
+            self._processes.show_work(self._identity, work_of(runs))
+            self._shown = bool(runs)
 
     def ask_to_stop(self) -> None:
         """Stop as if the supervisor had asked for it; may be called from a signal handler."""

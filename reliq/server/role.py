@@ -51,5 +51,6 @@ class Role:
             started=started,
             concurrency=self.concurrency,
             quarantine=self.quarantine,
+            superfetch=self.worker.superfetch,
             version=self.version,
         )

@@ -10,7 +10,7 @@ An optional namespace stands before each. Names and contents are Sidekiq's own w
 | `quarantine:NAME` | list | lasting | jobs with two crashes on record, to run alone | reap, turn |
 | `heartbeat:IDENTITY` | string | TTL; a day | a beat counter, or `fenced`, the verdict | beat, register, condemn, leave, reap |
 | `beats` | zset | lasting | identity by its last beat, in seconds of the server's clock | beat, register, forget |
-| `fleet` | hash | lasting | identity to JSON: host, pid, queues, concurrency, quarantine, started, stopping, run_id, clients, version | register, forget |
+| `fleet` | hash | lasting | identity to JSON: host, pid, queues, concurrency, quarantine, superfetch, started, stopping, run_id, clients, version | register, forget |
 | `suspects` | hash | lasting | identity to `first:last` look at its missing heartbeat, in milliseconds | suspect, beat, register, condemn, forget |
 | `turn:IDENTITY` | string | a day | number of the last applied turn, or `SHUT:LAST` after a reconciliation | turn, reconcile, forget |
 | `crashes` | hash | until success | jid to `count:time` of its crashes | reap, turn |
@@ -31,6 +31,7 @@ An optional namespace stands before each. Names and contents are Sidekiq's own w
 | `stat:processed:DATE` | string | 5 years | the same of one UTC day | turn |
 | `stat:failed:DATE` | string | 5 years | the same of one UTC day | turn |
 | `stat:trimmed` | string | lasting | dead jobs that fell to the limits of `dead` | turn, reap |
+| `pace` | hash | lasting | queue to `runs:seconds:time` of its latest runs, for estimates | worker processes |
 """
 
 from __future__ import annotations
@@ -165,6 +166,11 @@ class Keyspace:
     def signals(self, identity: str) -> Key:
         """Signals left for a process."""
         return self._key(f"{identity}-signals")
+
+    @property
+    def pace(self) -> Key:
+        """How long jobs ran lately, by queue."""
+        return self._key("pace")
 
     def stat(self, name: str, wall: float | None = None) -> Key:
         """A counter; with `wall` (epoch seconds) the one of that UTC day."""

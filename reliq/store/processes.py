@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -16,6 +16,7 @@ from reliq.store.claims import Condemned
 from reliq.store.connection import Link
 from reliq.store.keys import FENCED, Key
 from reliq.store.opening import Store
+from reliq.store.paces import Ran, mix
 
 SHOWN_MS = 60_000
 """How long Sidekiq's view shows a process after its last word, as Sidekiq does."""
@@ -37,7 +38,8 @@ class Entry:
     """What the fleet knows of one identity.
 
     `clients` are the server's ids of its connections, valid for the server run `run_id` only. `stopping`
-    says that it was told to stop: what it leaves behind is no crash.
+    says that it was told to stop: what it leaves behind is no crash. Without `superfetch` it has no private
+    lists: what it runs is seen in its view only.
     """
 
     identity: str
@@ -47,6 +49,7 @@ class Entry:
     started: float
     concurrency: int = 0
     quarantine: bool = False
+    superfetch: bool = True
     stopping: bool = False
     run_id: str = ""
     clients: tuple[int, ...] = ()
@@ -179,6 +182,10 @@ class Processes:
             shown_ms=self.shown_ms,
             entries=flat,
         )
+
+    def show_pace(self, ran: Mapping[str, Ran], now: float) -> None:
+        """Show how long jobs ran, by queue; `now` is epoch seconds."""
+        mix(self.link, self._keys.pace, ran, now)
 
     def unshow(self, identity: str) -> None:
         """Take a process whose jobs are all back out of Sidekiq's view; a refusal does no harm, the view expires."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import attrs
 
-from reliq.errors import BadPayload, ConfigError
-from reliq.job import check_queue, decode
+from reliq.errors import ConfigError
+from reliq.job import check_queue
 from reliq.store.connection import Link
 from reliq.store.opening import Store
-from reliq.store.processes import Entry, Processes
+from reliq.survey import ProcessState, QueueState, Surveyor
 
 
 @attrs.frozen
@@ -60,52 +58,26 @@ class Inspector:
     """Reads the store for people. Close it when done."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
         self._keys = store.keys
         self._link: Link = store.link("inspect")
-        self._processes = Processes(store, self._link)
+        self._surveyor = Surveyor(store)
 
     def status(self) -> StatusView:
         """Return counts, queues and processes. Raises StoreError."""
-        keys = self._keys
-        counts = self._link.call_all(
-            [
-                ("GET", keys.stat("processed")),
-                ("GET", keys.stat("failed")),
-                ("ZCARD", keys.schedule),
-                ("ZCARD", keys.retry),
-                ("ZCARD", keys.dead),
-            ]
-        )
-        fleet = self._processes.entries()
-        held = self._held([entry for entry, _ in fleet])
-        processed, failed, scheduled, retries, dead = (int(count or 0) for count in counts)
+        survey = self._surveyor.survey()
         return StatusView(
-            processed=processed,
-            failed=failed,
-            scheduled=scheduled,
-            retries=retries,
-            dead=dead,
-            queues=self._queues(fleet, held),
-            processes=[
-                ProcessView(
-                    entry.identity,
-                    entry.queues,
-                    entry.concurrency,
-                    entry.started,
-                    entry.stopping,
-                    entry.quarantine,
-                    sum(held[entry.identity].values()),
-                )
-                for entry, alive in fleet
-                if alive
-            ],
+            processed=survey.processed,
+            failed=survey.failed,
+            scheduled=survey.scheduled,
+            retries=survey.retries,
+            dead=survey.dead,
+            queues=[_queue_view(state) for state in survey.queues],
+            processes=[_process_view(state) for state in survey.processes if state.alive],
         )
 
     def queues(self) -> list[QueueView]:
         """Return all queues by name. Raises StoreError."""
-        fleet = self._processes.entries()
-        return self._queues(fleet, self._held([entry for entry, _ in fleet]))
+        return [_queue_view(state) for state in self._surveyor.survey().queues]
 
     def pause(self, name: str) -> None:
         """Stop all claims from a queue; what runs goes on. Idle workers notice within two seconds."""
@@ -116,8 +88,9 @@ class Inspector:
         return bool(self._link.call("SREM", self._keys.paused, check_queue(name)))
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._link.close()
+        self._surveyor.close()
 
     def _known(self, name: str) -> str:
         if not self._link.call("SISMEMBER", self._keys.queues, check_queue(name)):
@@ -125,42 +98,27 @@ class Inspector:
             raise ConfigError(f"there is no queue {name!r}; known are: {names or 'none yet'}")
         return name
 
-    def _queues(self, fleet: list[tuple[Entry, bool]], held: dict[str, dict[str, int]]) -> list[QueueView]:
-        keys = self._keys
-        members, paused = self._link.call_all([("SMEMBERS", keys.queues), ("SMEMBERS", keys.paused)])
-        names = sorted({member.decode() for member in members} | {name for entry, _ in fleet for name in entry.queues})
-        views = []
-        for name in names:
-            size, oldest, quarantined = self._link.call_all(
-                [("LLEN", keys.queue(name)), ("LINDEX", keys.queue(name), -1), ("LLEN", keys.quarantine(name))]
-            )
-            views.append(
-                QueueView(
-                    name=name,
-                    size=size,
-                    latency=_age(oldest),
-                    paused=name.encode() in paused,
-                    held=sum(held[entry.identity].get(name, 0) for entry, alive in fleet if alive),
-                    orphaned=sum(held[entry.identity].get(name, 0) for entry, alive in fleet if not alive),
-                    quarantined=quarantined,
-                )
-            )
-        return views
 
-    def _held(self, entries: list[Entry]) -> dict[str, dict[str, int]]:
-        pairs = [(entry.identity, name) for entry in entries for name in entry.queues]
-        lengths = self._link.call_all([("LLEN", self._keys.private(identity, name)) for identity, name in pairs])
-        held: dict[str, dict[str, int]] = {entry.identity: {} for entry in entries}
-        for (identity, name), length in zip(pairs, lengths, strict=True):
-            held[identity][name] = length
-        return held
+def _queue_view(state: QueueState) -> QueueView:
+    return QueueView(
+        name=state.name,
+        size=state.waiting,
+        latency=state.oldest,
+        paused=state.paused,
+        held=state.held,
+        orphaned=state.orphaned,
+        quarantined=state.quarantined,
+    )
 
 
-def _age(payload: bytes | None) -> float | None:
-    if payload is None:
-        return None
-    try:
-        enqueued_at = decode(payload).enqueued_at
-    except BadPayload:
-        return None
-    return None if enqueued_at is None else max(0.0, time.time() - enqueued_at)
+def _process_view(state: ProcessState) -> ProcessView:
+    entry = state.entry
+    return ProcessView(
+        identity=entry.identity,
+        queues=entry.queues,
+        concurrency=entry.concurrency,
+        started=entry.started,
+        stopping=entry.stopping,
+        quarantine=entry.quarantine,
+        held=state.held,
+    )

@@ -120,6 +120,14 @@ class Link:
                 raise reply
         return replies
 
+    def call_atomic(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Send commands as one transaction and return their replies; raises the first refusal among them."""
+        replies: list[Any] = self.call_all([("MULTI",), *commands, ("EXEC",)])[-1]
+        for reply in replies:
+            if isinstance(reply, exceptions.RedisError):
+                raise self._failed(reply)
+        return replies
+
     def send(self, *command: Any) -> None:
         """Send one command; `receive` must follow."""
         connection = self._connection()

@@ -21,6 +21,7 @@ COMMANDS = {
     "quiet": "reliq.cli.worker",
     "stop": "reliq.cli.worker",
     "reaper": "reliq.cli.worker",
+    "exporter": "reliq.cli.exporter",
     "enqueue": "reliq.cli.operate",
     "status": "reliq.cli.operate",
     "queues": "reliq.cli.operate",

@@ -75,7 +75,11 @@ class ProcessState:
 
 @attrs.frozen(kw_only=True)
 class Survey:
-    """Everything at one moment. `due` are the scheduled and failed jobs whose time has come; queues are by name."""
+    """Everything at one moment; queues are by name.
+
+    `due` are the scheduled and failed jobs whose time has come, `orphans` the private lists with jobs of processes that
+    are not alive.
+    """
 
     processed: int
     failed: int
@@ -84,6 +88,7 @@ class Survey:
     retries: int
     dead: int
     due: int
+    orphans: int
     queues: list[QueueState]
     processes: list[ProcessState]
 
@@ -112,6 +117,10 @@ class _Lengths:
     def alive(self, entry: Entry) -> bool:
         return self.beats[entry.identity] not in (None, FENCED)
 
+    def orphans(self, entries: Sequence[Entry]) -> int:
+        dead = [entry for entry in entries if not self.alive(entry)]
+        return sum(self.held[entry.identity, name] > 0 for entry in dead for name in entry.queues)
+
 
 class Surveyor:
     """Reads over one link. Not for several threads at once; close it when done."""
@@ -132,6 +141,7 @@ class Surveyor:
             retries=retries,
             dead=dead,
             due=sum(due),
+            orphans=lengths.orphans(outline.entries),
             queues=self._queues(outline, lengths),
             processes=self._processes(outline.entries, lengths),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import threading
 from typing import Any
@@ -15,6 +16,8 @@ from reliq.cli.common import store_options
 from reliq.cli.settings import gather
 from reliq.clock import SystemClock
 from reliq.config import LOG_LEVELS
+from reliq.exporter.deletion import DeletionCost
+from reliq.exporter.kubernetes import Pods
 from reliq.exporter.metrics import Metrics
 from reliq.exporter.pages import pages
 from reliq.exporter.reader import Reader
@@ -35,9 +38,14 @@ _log = logging.getLogger("reliq.exporter")
     show_default=True,
     help="Queues with a label of their own; the others are summed up.",
 )
+@click.option(
+    "--pod-deletion-cost",
+    is_flag=True,
+    help="Annotate worker pods with how much they do, so that Kubernetes deletes idle ones first.",
+)
 @store_options
 @click.option("--log-level", type=click.Choice(LOG_LEVELS, case_sensitive=False))
-def exporter(address: str, max_queues: int, log_level: str | None, **given: Any) -> None:
+def exporter(address: str, max_queues: int, log_level: str | None, *, pod_deletion_cost: bool, **given: Any) -> None:
     """Serve numbers of the whole fleet: /metrics for Prometheus, /scale for scalers, /live and /ready for probes.
 
     They come from Redis alone, also when no worker runs. One exporter serves a fleet.
@@ -53,5 +61,10 @@ def exporter(address: str, max_queues: int, log_level: str | None, **given: Any)
         reader = Reader(Surveyor(store), SystemClock())
         end.callback(reader.close)
         server = end.enter_context(HttpServer(address, pages(reader, Metrics(reader, __version__, max_queues))))
+        if pod_deletion_cost:
+            duty = DeletionCost(reader, Pods.around(os.environ))
+            end.callback(duty.join)
+            end.callback(duty.stop)
+            duty.start()
         _log.info("exporter of %s at http://%s", store.shown, server.address)
         ended.wait()

@@ -72,6 +72,11 @@ FLEET: tuple[Spec[Fleet], ...] = (
         "Jobs that dead processes hold, until a reaper brings them back.",
         lambda fleet: sum(queue.orphaned for queue in fleet.survey.queues),
     ),
+    Spec(
+        "reliq_private_orphans",
+        "Private lists in which they lie.",
+        lambda fleet: fleet.survey.orphans,
+    ),
     Spec("reliq_scheduled_jobs", "Jobs that wait for their time.", lambda fleet: fleet.survey.scheduled),
     Spec("reliq_retry_jobs", "Failed jobs that wait for their next attempt.", lambda fleet: fleet.survey.retries),
     Spec(

@@ -127,6 +127,7 @@ def test_numbers_of_queues_and_fleet(exporter: Exporter, stage: Stage, redis_cli
     assert {spec.name: of(samples, spec.name) for spec in FLEET if "oldest" not in spec.name} == {
         "reliq_in_flight_jobs": 3,
         "reliq_orphaned_jobs": 1,
+        "reliq_private_orphans": 1,
         "reliq_scheduled_jobs": 2,
         "reliq_retry_jobs": 3,
         "reliq_due_jobs": 2,

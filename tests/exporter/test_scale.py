@@ -10,7 +10,9 @@ from reliq.store.paces import Ran
 from reliq.store.processes import Entry
 from reliq.survey import ProcessState, QueueState, Survey
 
-NOTHING = Survey(processed=0, failed=0, trimmed=0, scheduled=0, retries=0, dead=0, due=0, queues=[], processes=[])
+NOTHING = Survey(
+    processed=0, failed=0, trimmed=0, scheduled=0, retries=0, dead=0, due=0, orphans=0, queues=[], processes=[]
+)
 IDLE = Scale(jobs=0, ready=0, in_flight=0, oldest_seconds=0.0, work_seconds=0.0, idle_slots=0, processes=0)
 
 

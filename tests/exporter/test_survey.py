@@ -52,6 +52,7 @@ def test_queues(surveyor: Surveyor, stage: Stage, redis_client: redis.Redis) -> 
     redis_client.sadd("paused", "low")
     redis_client.hset("pace", "mail", "4:2:1700000000.0")
     found = surveyor.survey()
+    assert found.orphans == 2
     assert [queue.name for queue in found.queues] == ["low", "mail"]
     mail = queue_of(found, "mail")
     oldest = mail.pop("oldest")

@@ -283,7 +283,7 @@ def _take(replies: Iterator[Any], names: Sequence[K]) -> dict[K, Any]:
 
 def _age(payload: bytes | None) -> float | None:
     if payload is None:
-        return None
+        return 0.0  # somebody has taken it meanwhile
     try:
         enqueued_at = decode(payload).enqueued_at
     except BadPayload:

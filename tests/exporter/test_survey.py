@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from chaos.proxy import Proxy
+from chaos.servers import Server
 from reliq import survey as module
 from reliq.errors import Refused, Unreachable
 from reliq.store.opening import Store
@@ -16,6 +17,9 @@ from reliq.store.processes import Processes
 from reliq.survey import Surveyor
 from tests.exporter.conftest import ID, OTHER_ID, Stage, queue_of
 from tests.store.conftest import OpenStore
+
+COMMANDS = {"GET", "ZCARD", "ZCOUNT", "SMEMBERS", "HGETALL", "MULTI", "EXEC", "HKEYS", "LLEN", "LINDEX", "HMGET"}
+"""All that it asks; `docs/metrics.md` tells whoever writes an ACL."""
 
 DEAD_ID = "web-3:9:00000000dead"
 
@@ -124,6 +128,20 @@ def test_a_namespace(open_store: OpenStore, redis_client: redis.Redis) -> None:
     surveyor.close()
 
 
+def test_a_queue_that_has_become_empty_meanwhile_has_no_old_job(
+    surveyor: Surveyor, stage: Stage, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.waiting("mail", 1, age=50)
+    asked = surveyor._oldest
+
+    def late(names: list[str]) -> dict[str, float]:
+        redis_client.delete("queue:mail")
+        return asked(names)
+
+    monkeypatch.setattr(surveyor, "_oldest", late)
+    assert [(queue.waiting, queue.oldest) for queue in surveyor.survey().queues] == [(1, 0.0)]
+
+
 # -- nothing is missed
 
 
@@ -214,10 +232,23 @@ def test_it_costs_three_round_trips_and_asks_for_nothing_by_pattern(
     redis_client.config_resetstat()
     surveyor.survey()
     surveyor.close()
-    used = {name.removeprefix("cmdstat_").upper() for name in redis_client.info("commandstats")}
-    assert used - {"CONFIG|RESETSTAT", "INFO", "CLIENT|ID"} == {
-        *("GET", "ZCARD", "ZCOUNT", "SMEMBERS", "HGETALL", "MULTI", "EXEC", "HKEYS", "LLEN", "LINDEX", "HMGET"),
-    }
+    counted = {name.removeprefix("cmdstat_").partition("|")[0].upper() for name in redis_client.info("commandstats")}
+    assert counted - {"CONFIG", "INFO", "CLIENT"} == COMMANDS
+
+
+def test_a_user_who_may_only_read_is_enough(
+    server: Server, open_store: OpenStore, stage: Stage, redis_client: redis.Redis
+) -> None:
+    stage.process(ID)
+    stage.waiting("mail", 1)
+    allowed = [f"+{name.lower()}" for name in COMMANDS]
+    redis_client.acl_setuser("reader", enabled=True, nopass=True, keys=["*"], commands=allowed)
+    try:
+        surveyor = Surveyor(open_store(f"unix://reader:x@{server.socket}"))
+        assert surveyor.survey().queues[0].waiting == 1
+        surveyor.close()
+    finally:
+        redis_client.acl_deluser("reader")
 
 
 # -- trouble

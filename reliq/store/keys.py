@@ -37,6 +37,7 @@ An optional namespace stands before each. Names and contents are Sidekiq's own w
 from __future__ import annotations
 
 import datetime
+import re
 from typing import NewType
 
 import attrs
@@ -46,6 +47,9 @@ Key = NewType("Key", str)
 
 FENCED = b"fenced"
 """The verdict in a heartbeat key."""
+
+_GLOB = re.compile(r"[*?\[\]\\^]")
+_PRIVATE = re.compile(r"private:(.+?:\d+:[0-9a-f]{12}):.")
 
 
 @attrs.frozen
@@ -76,6 +80,16 @@ class Keyspace:
     def private(self, identity: str, name: str) -> Key:
         """What one process holds of one queue."""
         return self._key(f"private:{identity}:{name}")
+
+    @property
+    def privates(self) -> str:
+        """A pattern of all private queues, for SCAN."""
+        return _GLOB.sub(r"\\\g<0>", self.prefix) + "private:*"
+
+    def owner(self, key: bytes) -> str | None:
+        """Return the identity in the name of a private queue; None if there is none."""
+        found = _PRIVATE.match(key.decode(errors="replace").removeprefix(self.prefix))
+        return found[1] if found else None
 
     def quarantine(self, name: str) -> Key:
         """Jobs of one queue that run alone."""

@@ -1,0 +1,147 @@
+"""Needs: which commands a user of Redis must be allowed, on which keys, to play a role in reliq.
+
+Scripts count by what they call: a server checks those calls against the user who runs the script. A test compares the
+tables with the scripts and with what the code sends, and works as users who may do no more than they say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import attrs
+
+from reliq.store.keys import Key, Keyspace
+
+IDENTITY = "*:*:*"
+"""In patterns; nobody is called so. The keys of a question need not exist, they are only asked about."""
+
+ON_KEYS: Mapping[str, Mapping[str, str]] = {
+    "producer": {
+        "sent": "EVALSHA GET SET",
+        "queues": "EVALSHA SADD",
+        "queue": "EVALSHA LPUSH",
+        "schedule": "EVALSHA ZADD",
+    },
+    "reaper": {
+        "queues": "SMEMBERS",
+        "queue": "EVALSHA",
+        "private": "EVALSHA EXISTS LLEN LRANGE LPOP",
+        "private queue": "LMOVE",
+        "private quarantine": "LMOVE",
+        "quarantine": "EVALSHA",
+        "dead": "EVALSHA ZADD ZCARD ZRANGEBYSCORE ZREMRANGEBYRANK",
+        "crashes": "EVALSHA HDEL HEXISTS HGET HLEN HSET",
+        "heartbeat": "EVALSHA DEL GET PEXPIRE SET",
+        "beats": "EVALSHA PERSIST ZCARD ZRANGEBYSCORE ZREM ZSCORE",
+        "suspects": "EVALSHA HDEL HGET HSET",
+        "fleet": "EVALSHA HDEL HGET",
+        "turn": "EVALSHA DEL EXISTS",
+        "processes": "EVALSHA SREM",
+        "shown": "EVALSHA DEL",
+        "work": "EVALSHA DEL HVALS",
+        "signals": "EVALSHA DEL",
+        "stat": "EVALSHA INCRBY",
+    },
+    # What comes on top of the reaper's, which every worker is as well.
+    "worker": {
+        "queues": "EVALSHA SADD",
+        "queue": "LPUSH RPUSH TYPE",
+        "queue private": "LMOVE BLMOVE",
+        "quarantine": "EXISTS RPUSH TYPE",
+        "quarantine private": "LMOVE BLMOVE",
+        "private": "LREM",
+        "schedule": "EVALSHA PERSIST ZRANGEBYSCORE ZREM ZSCORE",
+        "retry": "EVALSHA PERSIST TYPE ZADD ZRANGEBYSCORE ZREM ZSCORE",
+        "dead": "TYPE",
+        "paused": "EVALSHA SMISMEMBER",
+        "heartbeat": "INCR PERSIST",
+        "beats": "ZADD",
+        "fleet": "HSET",
+        "turn": "GET SET",
+        "fence": "EVALSHA GET PERSIST SET",
+        "lease": "EVALSHA GET PEXPIRE SET",
+        "lease_number": "EVALSHA GET INCR PERSIST",
+        "processes": "SADD",
+        "shown": "HSET PEXPIRE",
+        "work": "HSET PEXPIRE",
+        "signals": "RPOP",
+        "stat": "PEXPIRE",
+    },
+}
+"""By role: kinds of keys, named as the methods of Keyspace, and the commands that are sent or called with them."""
+
+WITHOUT_KEYS: Mapping[str, tuple[str, ...]] = {
+    "producer": ("SCRIPT LOAD",),
+    "reaper": ("SCRIPT LOAD", "TIME"),
+    "worker": ("SCRIPT LOAD", "TIME", "PING"),
+}
+
+MISSED: Mapping[str, tuple[str, ...]] = {
+    "producer": (),
+    "reaper": ("INFO", "CLIENT LIST", "CLIENT KILL"),
+    "worker": ("INFO", "CLIENT ID", "CLIENT LIST", "CLIENT KILL", "CLIENT UNBLOCK"),
+}
+"""Commands that reliq does without, if it has to."""
+
+ROLES = tuple(ON_KEYS)
+
+_REST: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("HDEL", "HEXISTS", "HGET", "LPUSH", "RPUSH", "SADD", "SMISMEMBER", "SREM", "ZREM", "ZSCORE"), ("x",)
+    ),
+    **dict.fromkeys(("INCRBY", "PEXPIRE", "SET"), ("1",)),
+    **dict.fromkeys(("LRANGE", "ZRANGEBYSCORE", "ZREMRANGEBYRANK"), ("0", "0")),
+    "BLMOVE": ("RIGHT", "LEFT", "1"),
+    "HSET": ("x", "x"),
+    "LMOVE": ("RIGHT", "LEFT"),
+    "LREM": ("-1", "x"),
+    "ZADD": ("0", "x"),
+    "CLIENT KILL": ("ID", "1"),
+    "CLIENT LIST": ("ID", "1"),
+    "CLIENT UNBLOCK": ("1", "TIMEOUT"),
+    "SCRIPT LOAD": ("return 1",),
+}
+"""What must follow the key, or the command, for a whole command; nothing where it is not named here."""
+
+
+@attrs.frozen
+class Question:
+    """A whole command to ask a server about: its name, the keys in it, and its words. It is never executed."""
+
+    name: str
+    keys: tuple[Key, ...]
+    words: tuple[str, ...]
+
+
+def questions(role: str, keys: Keyspace) -> tuple[list[Question], list[Question]]:
+    """Return what a role cannot do without, and what it can."""
+    roles = ("reaper", "worker") if role == "worker" else (role,)
+    required = {question.words: question for one in roles for question in _on_keys(one, keys)}
+    without = [_without_keys(name) for name in WITHOUT_KEYS[role]]
+    return [*required.values(), *without], [_without_keys(name) for name in MISSED[role]]
+
+
+def _on_keys(role: str, keys: Keyspace) -> Iterator[Question]:
+    for kinds, names in ON_KEYS[role].items():
+        found = tuple(_key(kind, keys) for kind in kinds.split())
+        for name in names.split():
+            # A script is asked about by a hash that no script has.
+            words = (name, "0" * 40, str(len(found)), *found) if name == "EVALSHA" else (name, *found)
+            yield Question(name, found, (*words, *_REST.get(name, ())))
+
+
+def _without_keys(name: str) -> Question:
+    return Question(name, (), (*name.split(), *_REST.get(name, ())))
+
+
+def _key(kind: str, keys: Keyspace) -> Key:
+    match kind:
+        case "queue" | "quarantine" | "sent" | "lease" | "lease_number" | "stat":
+            made = getattr(keys, kind)("*")
+        case "private":
+            made = keys.private(IDENTITY, "*")
+        case "heartbeat" | "turn" | "shown" | "work" | "signals":
+            made = getattr(keys, kind)(IDENTITY)
+        case _:
+            made = getattr(keys, kind)
+    return Key(made)

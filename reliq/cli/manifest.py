@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ GRACE_PERIOD = 30.0
 """Seconds that Kubernetes gives a pod that does not say otherwise."""
 
 SHELLS = ("sh", "bash", "ash", "dash")
+_SCRIPT = re.compile("-[a-z]*c")
 
 
 def shutdowns(path: str) -> list[Shutdown]:
@@ -66,7 +68,7 @@ def _workers(path: str, document: Any) -> Iterator[Shutdown]:
         for container in spec["containers"]:
             words, shell = _words(container)
             if words[:1] == ["worker"]:
-                yield _shutdown(f"{path} {name}", spec, container, words[1:], shell=shell)
+                yield _shutdown(f"{path} {name}", spec, container, words[1:], by_shell=shell)
 
 
 def _pod_specs(part: Any) -> Iterator[dict[str, Any]]:
@@ -82,9 +84,8 @@ def _words(container: dict[str, Any]) -> tuple[list[str], bool]:
     """Return what follows `reliq` on the command line, and whether a shell stays in between."""
     words = [str(word) for word in (container.get("command") or []) + (container.get("args") or [])]
     shell = False
-    if words and PurePosixPath(words[0]).name in SHELLS and "-c" in words[:-1]:
-        script = words[words.index("-c") + 1]
-        words = shlex.split(script, comments=True)
+    if len(words) > 2 and PurePosixPath(words[0]).name in SHELLS and _SCRIPT.fullmatch(words[1]):
+        words = shlex.split(words[2], comments=True)
         shell = "exec" not in words
     for at, word in enumerate(words[:-1]):
         if PurePosixPath(word).name == "reliq":
@@ -93,7 +94,9 @@ def _words(container: dict[str, Any]) -> tuple[list[str], bool]:
     return ([] if container.get("command") else words), shell
 
 
-def _shutdown(name: str, spec: dict[str, Any], container: dict[str, Any], words: list[str], *, shell: bool) -> Shutdown:
+def _shutdown(
+    name: str, spec: dict[str, Any], container: dict[str, Any], words: list[str], *, by_shell: bool
+) -> Shutdown:
     environment = {one["name"]: str(one["value"]) for one in container.get("env") or [] if "value" in one}
     try:
         given = worker.make_context("reliq worker", list(words)).params
@@ -108,7 +111,7 @@ def _shutdown(name: str, spec: dict[str, Any], container: dict[str, Any], words:
         prestop_wait=wait,
         timeout=timeout,
         grace=options.grace,
-        shell=shell,
+        by_shell=by_shell,
     )
 
 

@@ -34,7 +34,7 @@ COMMANDS_MISSED = Kind(
 
 
 def access(subject: Subject) -> Iterator[Finding]:
-    """Ask for every command of every role, on the keys where it is used."""
+    """Whether the user of the URL may send what reliq sends, on the keys where it does."""
     user = _user(subject)
     for role in subject.roles:
         required, missed = questions(role, subject.keys)

@@ -111,7 +111,7 @@ SCAN_COUNT, SCAN_SECONDS = 1000, 10.0
 
 
 def reaping(subject: Subject) -> Iterator[Finding]:
-    """Whether the jobs of dead processes come back, and whether any lie where no reaper looks."""
+    """Whether the jobs of dead processes come back."""
     bound = subject.config.ttl + subject.config.confirm_after + REAPED_WITHIN
     alive = {entry.identity for entry in subject.living}
     overdue = [name for name, late in subject.late.items() if late > bound and name not in alive]

@@ -85,23 +85,20 @@ MISSED: Mapping[str, tuple[str, ...]] = {
 
 ROLES = tuple(ON_KEYS)
 
-_REST: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(
-        ("HDEL", "HEXISTS", "HGET", "LPUSH", "RPUSH", "SADD", "SMISMEMBER", "SREM", "ZREM", "ZSCORE"), ("x",)
-    ),
-    **dict.fromkeys(("INCRBY", "PEXPIRE", "SET"), ("1",)),
-    **dict.fromkeys(("LRANGE", "ZRANGEBYSCORE", "ZREMRANGEBYRANK"), ("0", "0")),
-    "BLMOVE": ("RIGHT", "LEFT", "1"),
-    "HSET": ("x", "x"),
-    "LMOVE": ("RIGHT", "LEFT"),
-    "LREM": ("-1", "x"),
-    "ZADD": ("0", "x"),
-    "CLIENT KILL": ("ID", "1"),
-    "CLIENT LIST": ("ID", "1"),
-    "CLIENT UNBLOCK": ("1", "TIMEOUT"),
-    "SCRIPT LOAD": ("return 1",),
+_REST: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    ("x",): ("HDEL", "HEXISTS", "HGET", "LPUSH", "RPUSH", "SADD", "SMISMEMBER", "SREM", "ZREM", "ZSCORE"),
+    ("x", "x"): ("HSET",),
+    ("1",): ("INCRBY", "PEXPIRE", "SET"),
+    ("0", "0"): ("LRANGE", "ZRANGEBYSCORE", "ZREMRANGEBYRANK"),
+    ("0", "x"): ("ZADD",),
+    ("-1", "x"): ("LREM",),
+    ("RIGHT", "LEFT"): ("LMOVE",),
+    ("RIGHT", "LEFT", "1"): ("BLMOVE",),
+    ("ID", "1"): ("CLIENT KILL", "CLIENT LIST"),
+    ("1", "TIMEOUT"): ("CLIENT UNBLOCK",),
+    ("return 1",): ("SCRIPT LOAD",),
 }
-"""What must follow the key, or the command, for a whole command; nothing where it is not named here."""
+"""What must follow the key, or the command, for a whole command; nothing if it is not named here."""
 
 
 @attrs.frozen
@@ -127,11 +124,15 @@ def _on_keys(role: str, keys: Keyspace) -> Iterator[Question]:
         for name in names.split():
             # A script is asked about by a hash that no script has.
             words = (name, "0" * 40, str(len(found)), *found) if name == "EVALSHA" else (name, *found)
-            yield Question(name, found, (*words, *_REST.get(name, ())))
+            yield Question(name, found, (*words, *_rest(name)))
 
 
 def _without_keys(name: str) -> Question:
-    return Question(name, (), (*name.split(), *_REST.get(name, ())))
+    return Question(name, (), (*name.split(), *_rest(name)))
+
+
+def _rest(name: str) -> tuple[str, ...]:
+    return next((rest for rest, names in _REST.items() if name in names), ())
 
 
 def _key(kind: str, keys: Keyspace) -> Key:

@@ -47,7 +47,7 @@ def shutdown(subject: Subject) -> Iterator[Finding]:
     if not subject.shutdowns:
         yield NOT_TOLD.found()
     for one in subject.shutdowns:
-        if one.shell:
+        if one.by_shell:
             yield SHELL.found(name=one.name)
         yield _time(one)
 

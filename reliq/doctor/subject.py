@@ -27,7 +27,7 @@ class Shutdown:
 
     `grace_period` is all the time there is: `terminationGracePeriodSeconds`, or systemd's `TimeoutStopSec`.
     `prestop_wait` is how long the preStop hook may take; 0 without one. `timeout` and `grace` are the worker's.
-    `shell` says that a shell stands between the pod and the worker.
+    `by_shell` says that a shell stands between the pod and the worker.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Shutdown:
     timeout: float
     grace: float
     prestop_wait: float = 0.0
-    shell: bool = False
+    by_shell: bool = False
 
 
 class Subject:

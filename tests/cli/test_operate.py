@@ -33,7 +33,7 @@ def test_the_program_explains_itself(reliq: Reliq) -> None:
     assert re.fullmatch(r"reliq, version \d+\.\d+\.\d+\n", reliq("--version").out)
     helped = reliq("--help")
     assert helped.code == 0
-    for command in ("worker", "quiet", "stop", "reaper", "exporter", "enqueue", "status", "queues", "demo"):
+    for command in ("worker", "quiet", "stop", "reaper", "exporter", "enqueue", "status", "queues", "doctor", "demo"):
         assert re.search(rf"^  {command} ", helped.out, re.MULTILINE)
         assert reliq(command, "--help").code == 0
 

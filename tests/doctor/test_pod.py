@@ -1,5 +1,6 @@
 """What the doctor says about the time that a stop is given."""
 
+import attrs
 import pytest
 
 from reliq.doctor import Shutdown
@@ -40,3 +41,8 @@ def test_every_part_of_the_sum_is_said(doctor: Doctor) -> None:
 
 def test_nobody_said(doctor: Doctor) -> None:
     assert doctor("shutdown").keys() == {"shutdown-not-told"}
+
+
+def test_a_shell_in_between(doctor: Doctor) -> None:
+    found = doctor("shutdown", shutdowns=[attrs.evolve(pod(60), by_shell=True)])
+    assert found.keys() == {"ok", "shell-in-between"}

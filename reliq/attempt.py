@@ -78,15 +78,21 @@ _current: ContextVar[Running] = ContextVar("reliq_attempt")
 def current_attempt() -> Attempt:
     """Return the attempt that runs in this thread or task. Raises NoAttempt outside of a job."""
     try:
-        running = _current.get()
+        found = _current.get()
     except LookupError:
         raise NoAttempt("there is no running job here; call current_attempt() inside a job") from None
-    return running.attempt()
+    return found.attempt()
 
 
-def enter(running: Running) -> Token[Running]:
+def running() -> Attempt | None:
+    """Return the attempt that runs in this thread or task, None outside of a job."""
+    found = _current.get(None)
+    return None if found is None else found.attempt()
+
+
+def enter(run: Running) -> Token[Running]:
     """Make this the current run of the calling thread; `leave` takes the token."""
-    return _current.set(running)
+    return _current.set(run)
 
 
 def leave(token: Token[Running]) -> None:

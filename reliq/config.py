@@ -13,6 +13,7 @@ from reliq.job import MAX_PAYLOAD, check_queue
 
 EMBEDDED = "embedded:"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+LOG_FORMATS = ("console", "json")
 _PASSWORD = re.compile(r"(^[^:]*:/*[^:@?]*:).*(?=@)|([?&]password=)[^&]*")
 _SCHEMES = ("redis://", "rediss://", "unix://", EMBEDDED)
 
@@ -150,6 +151,7 @@ class WorkerConfig:
     log_jobs: bool = False
     exit_on_unreachable: bool = False
     log_level: str = attrs.field(default="INFO", converter=_upper)
+    log_format: str = "console"
 
     def __attrs_post_init__(self) -> None:
         names = [queue.name for queue in self.queues]
@@ -163,6 +165,8 @@ class WorkerConfig:
                 raise ConfigError(f"{label} {value}: give a number from 1 to {most}")
         if self.log_level not in LOG_LEVELS:
             raise ConfigError(f"log_level = {self.log_level!r}: write {', '.join(LOG_LEVELS)}")
+        if self.log_format not in LOG_FORMATS:
+            raise ConfigError(f"log_format = {self.log_format!r}: write {' or '.join(LOG_FORMATS)}")
         if not 0 <= self.timeout < math.inf:
             raise ConfigError(f"timeout = {self.timeout}: give seconds, 0 or more")
         if not 0 <= self.prefetch <= 1:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from reliq.cli.settings import Settings
+from reliq.config import LOG_FORMATS, LOG_LEVELS
 from reliq.inspect import Inspector
 from reliq.store.opening import Store
 
@@ -24,6 +25,14 @@ def store_options(function: F) -> F:
     """Add the options that say which Redis, to a command."""
     function = click.option("--namespace", help="Prefix of every key.")(function)
     return click.option("--url", help="Redis URL: redis://, rediss://, unix:// or embedded:.")(function)
+
+
+def log_options(function: F) -> F:
+    """Add the options that say what is logged and how, to a command."""
+    function = click.option("--log-format", type=click.Choice(LOG_FORMATS), help="Log lines as text or as JSON.")(
+        function
+    )
+    return click.option("--log-level", type=click.Choice(LOG_LEVELS, case_sensitive=False))(function)
 
 
 @contextlib.contextmanager

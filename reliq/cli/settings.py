@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import cattrs
 
-from reliq.config import EMBEDDED, LOG_LEVELS, Config, QueueOption, WorkerConfig, parse_queue
+from reliq.config import EMBEDDED, LOG_FORMATS, LOG_LEVELS, Config, QueueOption, WorkerConfig, parse_queue
 from reliq.errors import ConfigError
 
 
@@ -82,6 +82,13 @@ class Settings:
         if level not in LOG_LEVELS:
             raise ConfigError(f"log_level = {level!r}: write {', '.join(LOG_LEVELS)}")
         return level
+
+    def log_format(self) -> str:
+        """Return the form of log lines. Raises ConfigError."""
+        form = str(self.values.get("log_format", LOG_FORMATS[0]))
+        if form not in LOG_FORMATS:
+            raise ConfigError(f"log_format = {form!r}: write {' or '.join(LOG_FORMATS)}")
+        return form
 
     def config(self) -> Config:
         """Return the whole Config, for commands that load no application."""

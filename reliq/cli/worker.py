@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -13,10 +14,9 @@ from typing import Any
 import click
 
 from reliq import __version__
-from reliq.cli.common import say_error, store_options
+from reliq.cli.common import log_options, say_error, store_options
 from reliq.cli.settings import gather
 from reliq.clock import SystemClock
-from reliq.config import LOG_LEVELS
 from reliq.server import pidfile as pidfiles
 from reliq.server.logs import set_up
 from reliq.server.reaper import Reaper
@@ -24,6 +24,8 @@ from reliq.server.role import Role
 from reliq.server.supervisor import Supervisor
 from reliq.store.connection import check_server
 from reliq.store.opening import Store
+
+_log = logging.getLogger("reliq.reaper")
 
 NO_WORKER = 3
 NOTICE = 5.0
@@ -49,18 +51,18 @@ _pidfile_option = click.option(
 @click.option("--confirm", type=float, help="Seconds that a missing heartbeat is watched (8).")
 @click.option("--log-jobs", is_flag=True, default=None, help="Log the start and the end of each job.")
 @click.option("--exit-on-unreachable", is_flag=True, default=None, help="Exit with 69 instead of waiting for Redis.")
-@click.option("--log-level", type=click.Choice(LOG_LEVELS, case_sensitive=False))
+@log_options
 @click.option("--pidfile", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the pid.")
 @store_options
-def worker(pidfile: Path | None, url: str | None, log_level: str | None, **given: Any) -> None:
+def worker(pidfile: Path | None, **given: Any) -> None:
     """Run jobs.
 
     Queues without weights are taken in strict order, with weights in proportion, all of weight 1 at random.
     TSTP makes it quiet, TERM and INT stop it (twice: at once), TTIN writes all stacks to the log.
     """
-    settings = gather({"url": url, "log_level": log_level, **given})
+    settings = gather(given)
     options = settings.worker()
-    set_up(options.log_level)
+    set_up(options.log_level, options.log_format)
     role = Role(
         worker=options,
         version=__version__,
@@ -147,14 +149,14 @@ def _wait(
 @click.option("--beat", type=float, help="Seconds between heartbeats of the fleet (1).")
 @click.option("--ttl", type=float, help="Seconds that a heartbeat lasts (10).")
 @click.option("--confirm", type=float, help="Seconds that a missing heartbeat is watched (8).")
-@click.option("--log-level", type=click.Choice(LOG_LEVELS, case_sensitive=False))
-def reaper(log_level: str | None, **given: Any) -> None:
+@log_options
+def reaper(**given: Any) -> None:
     """Bring back the jobs of dead workers, without running any.
 
     Every worker does this too. A reaper of its own helps when all workers may be gone at once. Any number may run.
     """
-    settings = gather({**given, "log_level": log_level})
-    set_up(settings.log_level())
+    settings = gather(given)
+    set_up(settings.log_level(), settings.log_format())
     store = Store(settings.config())
     link = store.link("check")
     check_server(link)
@@ -164,7 +166,7 @@ def reaper(log_level: str | None, **given: Any) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     duty.start()
-    click.echo(f"reaper at {store.shown}", err=True)
+    _log.info("reliq %s: reaper at %s", __version__, store.shown)
     ended.wait()
     duty.stop()
     duty.join()

@@ -16,7 +16,7 @@ from pathlib import Path
 from reliq.app import Reliq
 from reliq.errors import ConfigError, ReliqError
 from reliq.server.board import Board
-from reliq.server.logs import set_up
+from reliq.server.logs import Origin, set_up
 from reliq.server.process import Worker
 from reliq.server.role import Role
 
@@ -60,9 +60,9 @@ def main(pipe: Connection, memory: Array[c_char], role: Role) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTSTP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTSTP})  # blocked for the fork server, see children.py
-    set_up(role.worker.log_level)
+    origin = set_up(role.worker.log_level, role.worker.log_format)
     try:
-        _work(pipe, memory, role)
+        _work(pipe, memory, role, origin)
     except ReliqError as error:
         pipe.send(("failed", str(error)))
         _leave_at_once(1)
@@ -71,13 +71,14 @@ def main(pipe: Connection, memory: Array[c_char], role: Role) -> None:
         _leave_at_once(70)
 
 
-def _work(pipe: Connection, memory: Array[c_char], role: Role) -> None:
+def _work(pipe: Connection, memory: Array[c_char], role: Role, origin: Origin) -> None:
     app = load(role.worker.app)
     config = app.configure(url=role.url, default_url=role.default_url, **role.settings)
     pipe.send(("app", config, len(app.handlers)))
     sys.setswitchinterval(SWITCH)
     gc.freeze()  # what was imported stays: the collector need not look at it again and again
     worker = Worker(app, config, role, pipe, Board(memory))
+    origin.identity = lambda: worker.identity
     signal.signal(signal.SIGTERM, lambda *_: worker.ask_to_stop())
     signal.signal(signal.SIGTTIN, lambda *_: _log.warning("stacks of process %d\n%s", os.getpid(), worker.stacks()))
     worker.run()

@@ -86,7 +86,8 @@ class SuperFetch:
         self._sent = None
         self._settled(mine)
         for ending in turned.refused:
-            _log.warning("%s was settled too late, somebody else owns it now: nothing was changed", ending.jid)
+            said = "%s was settled too late, somebody else owns it now: nothing was changed"
+            _log.warning(said, ending.jid, extra={"jid": ending.jid})
         if turned.trimmed:
             _log.warning("%d dead jobs were dropped: the dead set is at its limits", turned.trimmed)
         self._learn(turned.claims)

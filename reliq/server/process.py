@@ -87,12 +87,12 @@ class Worker:
         self._begin_identity()
 
     def _begin_identity(self) -> None:
-        self._identity = new_identity(hostname(), os.getpid())
+        self.identity = new_identity(hostname(), os.getpid())
         self._board.renew(self._epoch)
-        self._fetch = fetch_of(self._role, self._store, self._identity, self._clock)
+        self._fetch = fetch_of(self._role, self._store, self.identity, self._clock)
         self._fetch.link.meanwhile = self._intake.catch_up
         self._processes = Processes(self._store, self._fetch.link)
-        self._entry = self._role.entry(self._identity, hostname(), os.getpid(), self._clock.wall())
+        self._entry = self._role.entry(self.identity, hostname(), os.getpid(), self._clock.wall())
         self._announced = False
 
     # -- the loop
@@ -130,7 +130,7 @@ class Worker:
             self._endings.clear()
             return
         if self._board.fenced(self._epoch):
-            raise Condemned(self._identity)
+            raise Condemned(self.identity)
         if self._fetch.suspicious:
             self._recover()
             self._announce()
@@ -208,8 +208,8 @@ class Worker:
         """Put what ended where it belongs: to be settled, aside until all have unwound, or nowhere."""
         for run, ending in ended:
             outcome = ending.outcome
-            if ending.claim.identity != self._identity:
-                _log.warning("%s ended, but its process had been declared dead: it runs again elsewhere", ending.jid)
+            if ending.claim.identity != self.identity:
+                run.report_in_vain()
                 self._board.clear(ending.claim.mark)
             elif outcome is DONE:
                 self._endings.append(ending)
@@ -282,8 +282,8 @@ class Worker:
             raise
         lost = {id(claim) for claim in gone}
         self._intake.take([claim for claim in waiting if id(claim) not in lost])
-        for _ in gone:
-            _log.warning("a claimed job is no longer held: Redis lost it, or somebody else has it")
+        if gone:
+            _log.warning("%d claimed jobs are no longer held: Redis lost them, or somebody else has them", len(gone))
         kept = {id(ending) for ending in left}
         self._unmark([ending for ending in self._endings if id(ending) not in kept])
         self._endings = left
@@ -307,7 +307,7 @@ class Worker:
         """Declared dead while alive: what runs ends for nothing, and a new identity begins."""
         _log.warning(
             "%s was declared dead (it could not beat for too long): its %d jobs run again elsewhere",
-            self._identity,
+            self.identity,
             self._threads.busy,
         )
         self._intake.take_back()
@@ -364,7 +364,7 @@ class Worker:
             self._fetch.exchange(self._endings, [])
             self._endings = []
         self._recover()
-        if self._held() == 0 and not self._processes.leave(self._identity, self._queues):
+        if self._held() == 0 and not self._processes.leave(self.identity, self._queues):
             self._over = True
 
     def _close(self) -> None:
@@ -387,7 +387,7 @@ class Worker:
         self._processes.show_pace(self._intake.ran(), self._clock.wall())
         runs = [run for run in self._threads.runs() if run.thread is not None]
         if runs or self._shown:
-            self._processes.show_work(self._identity, work_of(runs))
+            self._processes.show_work(self.identity, work_of(runs))
             self._shown = bool(runs)
 
     def ask_to_stop(self) -> None:

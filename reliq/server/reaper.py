@@ -51,6 +51,7 @@ class Reaper(Service):
         self._recovery = Recovery(store)
         self._processes = self._recovery.processes
         self._dead: dict[str, Dead] = {}
+        self._refused: dict[str, str] = {}
         self._answered_since: float | None = None
 
     def tick(self) -> float:
@@ -80,10 +81,13 @@ class Reaper(Service):
         """
         try:
             step()
+            self._refused.pop(identity, None)
         except Refused as refusal:
             if refusal.passes:
                 raise
-            _log.error("recovery of %s: %s", identity, refusal)
+            if self._refused.get(identity) != refusal.code:  # said once, not at every look
+                self._refused[identity] = refusal.code
+                _log.error("recovery of %s: %s", identity, refusal, extra={"dead": identity})
 
     def _look(self, identity: str, late: float) -> None:
         if self._is_dead(identity, late):
@@ -117,7 +121,8 @@ class Reaper(Service):
     def _watched(self, identity: str) -> bool:
         dead, _ = self._processes.condemn(identity, Evidence.WATCH)
         if dead:
-            _log.warning("%s is dead: no heartbeat, watched for %g s", identity, self._config.confirm_after)
+            said = "%s is dead: no heartbeat, watched for %g s"
+            _log.warning(said, identity, self._config.confirm_after, extra={"dead": identity})
         return dead
 
     def _shortcut(self, identity: str, late: float, counter: str) -> bool:
@@ -137,7 +142,8 @@ class Reaper(Service):
             return False
         dead, _ = self._processes.condemn(identity, Evidence.COUNTER, counter)
         if dead:
-            _log.warning("%s is dead: its connections are gone and it missed two beats", identity)
+            said = "%s is dead: its connections are gone and it missed two beats"
+            _log.warning(said, identity, extra={"dead": identity})
         return dead
 
     def _sweep(self, entry: Entry) -> None:

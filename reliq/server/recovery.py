@@ -49,5 +49,6 @@ class Recovery:
                 len(reaped.public),
                 len(reaped.quarantined),
                 len(reaped.buried),
+                extra={"dead": entry.identity, "jobs": reaped.total},
             )
         return reaped

@@ -6,7 +6,10 @@ import logging
 import threading
 
 from reliq.backoff import reconnect_delay
-from reliq.errors import StoreError
+from reliq.errors import Refused, StoreError
+
+OUTAGE = "outage"
+"""Trouble that everybody has for a while, and that mends itself."""
 
 _log = logging.getLogger("reliq.supervisor")
 
@@ -15,17 +18,21 @@ class Service:
     """A duty: subclasses say what a `tick` does and how long to wait after it.
 
     Starting twice, stopping what was never started, and stopping twice are all fine. A tick that raises
-    StoreError is followed by a growing pause of at most `longest_backoff` seconds, and reported once per outage;
+    StoreError is followed by a growing pause of at most `longest_backoff` seconds, and each kind is reported once;
     any other error is logged and the duty goes on: no recovery ends because of one bad entry.
     """
 
     name = "service"
+
+    quiet_in_outages = False
+    """Whether another one in this process says already that Redis does not answer."""
 
     def __init__(self, longest_backoff: float) -> None:
         self._longest = longest_backoff
         self._halt = threading.Event()
         self._thread: threading.Thread | None = None
         self._failures = 0
+        self._trouble = ""  # the kind that was reported last
 
     def tick(self) -> float:
         """Do the duty once; return the seconds until the next time."""
@@ -65,13 +72,16 @@ class Service:
             pause = self.tick()
         except StoreError as error:
             self._failures += 1
-            if self._failures == 1:
-                _log.warning("%s: %s", self.name, error)
+            trouble = error.code if isinstance(error, Refused) and not error.passes else OUTAGE
+            if trouble != self._trouble:
+                self._trouble = trouble
+                level = logging.DEBUG if trouble == OUTAGE and self.quiet_in_outages else logging.WARNING
+                _log.log(level, "%s: %s", self.name, error)
             return reconnect_delay(self._failures, self._longest)
         except Exception:  # noqa: BLE001 - logged, and the duty goes on
             _log.exception("%s: unexpected error, going on", self.name)
             return 1.0
         if self._failures:
-            _log.info("%s: Redis answers again", self.name)
-            self._failures = 0
+            _log.log(logging.DEBUG if self.quiet_in_outages else logging.INFO, "%s: Redis answers again", self.name)
+            self._failures, self._trouble = 0, ""
         return pause

@@ -197,7 +197,7 @@ class Supervisor:
         if entry is not None and self._heartbeat is not None:
             counter = self._heartbeat.drop(entry.identity)
             if not child.left:
-                _log.warning("process %d %s", entry.pid, cause)
+                _log.warning("process %d %s", entry.pid, cause, extra={"dead": entry.identity, "cause": cause})
                 entry = attrs.evolve(entry, stopping=entry.stopping or child.told_to_stop)
                 cause = f"the worker process {cause}"
                 self._orphans.append(Orphan(entry, counter, child.board.started(), cause))
@@ -265,6 +265,7 @@ class Supervisor:
             self._quarantine = QuarantineWatch(store, self._role.queues)
             self._services.append(self._quarantine)
         for service in self._services:
+            service.quiet_in_outages = service is not self._heartbeat  # one line an outage is enough
             service.start()
         self._warn_of_eviction(self._recovery)
 

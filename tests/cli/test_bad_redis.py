@@ -26,7 +26,9 @@ def nobody() -> str:
     return f"redis://127.0.0.1:{free_port()}"
 
 
-@pytest.mark.parametrize("words", ["status", "status --json", "queues", "queues pause mail", "enqueue quick", "reaper", "doctor"])
+@pytest.mark.parametrize(
+    "words", ["status", "status --json", "queues", "queues pause mail", "enqueue quick", "reaper", "doctor"]
+)
 def test_nobody_answers(reliq: Reliq, monkeypatch: pytest.MonkeyPatch, nobody: str, words: str) -> None:
     monkeypatch.setenv("RELIQ_URL", nobody)
     answer = reliq(*words.split())

@@ -54,7 +54,10 @@ def test_a_line_break_in_a_queue_name_stays_one_line(reliq: Reliq) -> None:
     assert "printable" in answer.line
 
 
-@pytest.mark.parametrize("words", ["worker --log-level LOUD", "worker -c many", "worker --nope", "nope", "enqueue"])
+@pytest.mark.parametrize(
+    "words",
+    ["worker --log-level LOUD", "reaper --log-format xml", "worker -c many", "worker --nope", "nope", "enqueue"],
+)
 def test_what_is_no_option_shows_the_usage(reliq: Reliq, words: str) -> None:
     answer = reliq(*words.split())
     assert answer.code == USAGE
@@ -73,6 +76,7 @@ def test_what_is_no_option_shows_the_usage(reliq: Reliq, words: str) -> None:
         ("RELIQ_URL", "http://127.0.0.1", "start it with redis://"),
         ("RELIQ_URL", "", "start it with redis://"),
         ("RELIQ_LOG_LEVEL", "LOUD", "LOUD"),
+        ("RELIQ_LOG_FORMAT", "xml", "log_format = 'xml': write console or json"),
         ("RELIQ_RESEND_FOR", "61", "resend_for = 61.0: at most 60 s"),
         ("RELIQ_MAX_PAYLOAD", "0", "max_payload = 0: give a number above 0"),
     ],

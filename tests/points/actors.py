@@ -372,7 +372,7 @@ class Process:
     @property
     def identity(self) -> str:
         """Who it is now."""
-        return self.worker._identity
+        return self.worker.identity
 
     def step(self, passes: int = 1) -> None:
         """Let the loop make so many passes."""

@@ -221,6 +221,41 @@ def test_what_is_refused_for_one_dead_process_does_not_stop_the_others(
     redis_client.delete("queue:bad")
 
 
+class Leaping(SystemClock):
+    """Two minutes pass between any two looks: longer than any pause of a reaper."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def mono(self) -> float:
+        self.now += 120.0
+        return self.now
+
+
+def test_a_recovery_that_is_refused_is_tried_on_and_on_and_said_once(
+    server: Server, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(Config(url=server.url))
+    identity = "web:1:0123456789ab"
+    link = store.link("test")
+    Processes(store, link).register(Entry(identity=identity, host="web", pid=1, queues=("mail",), started=1.0))
+    link.close()
+    redis_client.lpush(f"private:{identity}:mail", payload_of("job"))
+    redis_client.set(f"heartbeat:{identity}", "fenced", ex=100)
+    redis_client.zadd("beats", {identity: 1000.0})
+    redis_client.set("queue:mail", "no list")
+    reaper = Reaper(store, Leaping())
+    for _ in range(5):
+        reaper.tick()
+    assert [record.message.partition(":")[0] for record in caplog.records if record.levelname == "ERROR"] == [
+        "recovery of web"
+    ]
+    redis_client.delete("queue:mail")
+    reaper.tick()
+    reaper.close()
+    assert redis_client.llen("queue:mail") == 1
+
+
 def test_starts_may_fail_for_days() -> None:
     supervisor = Supervisor(Role(worker=WorkerConfig(app="shop.jobs:app"), version="0"))
     pauses = [supervisor._longer_pause() for _ in range(2000)]

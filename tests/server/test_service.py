@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from functools import partial
 
+import pytest
+
 from chaos.eventually import eventually
-from reliq.errors import Unreachable
+from reliq.errors import Refused, Unreachable
 from reliq.server.service import Service
 
 
@@ -86,3 +89,34 @@ def test_neither_an_outage_nor_a_mistake_ends_it() -> None:
     duty.stop()
     assert duty.join()
     assert duty.errors == []
+
+
+def reported(caplog: pytest.LogCaptureFixture, duty: Counting, rounds: int) -> list[tuple[str, str]]:
+    """Levels and texts of what so many ticks, one after the other, write."""
+    caplog.set_level(logging.DEBUG, "reliq")
+    caplog.clear()
+    for _ in range(rounds):
+        duty._guarded()
+    return [(record.levelname, record.getMessage()) for record in caplog.records]
+
+
+GONE, FULL, FORBIDDEN = Unreachable("gone"), Refused("loading", "LOADING"), Refused("not allowed", "NOPERM")
+
+
+def test_an_outage_is_reported_once_with_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    duty = Counting(GONE, GONE, FULL, GONE)
+    assert reported(caplog, duty, 6) == [("WARNING", "counting: gone"), ("INFO", "counting: Redis answers again")]
+
+
+def test_an_outage_that_another_duty_reports_is_not_said_again(caplog: pytest.LogCaptureFixture) -> None:
+    duty = Counting(GONE, FULL)
+    duty.quiet_in_outages = True
+    assert {level for level, _ in reported(caplog, duty, 3)} == {"DEBUG"}
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_refusal_is_reported_also_when_an_outage_came_before(caplog: pytest.LogCaptureFixture, quiet: bool) -> None:
+    duty = Counting(GONE, FORBIDDEN, FORBIDDEN)
+    duty.quiet_in_outages = quiet
+    said = reported(caplog, duty, 3)
+    assert said[1:] == [("WARNING", "counting: not allowed")]

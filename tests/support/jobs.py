@@ -5,6 +5,7 @@ Every job takes a `key` as its last argument, anything by which a test tells its
 
 import asyncio
 import ctypes
+import logging
 import os
 import signal
 import threading
@@ -224,3 +225,18 @@ def once(key: Any = None) -> None:
 def never_again(key: Any = None) -> None:
     """Fail, and be forgotten."""
     fail("never again", key)
+
+
+@app.job
+def says(text: str, key: Any = None) -> None:
+    """Log a line."""
+    with recorded(key):
+        logging.getLogger(__name__).warning(text)
+
+
+@app.job
+async def async_says(text: str, key: Any = None) -> None:
+    """The same in a coroutine, after a wait."""
+    with recorded(key):
+        await asyncio.sleep(STEP)
+        logging.getLogger(__name__).warning(text)

@@ -16,7 +16,7 @@ from reliq.attempt import Attempt, enter, leave
 from reliq.errors import BadPayload, Interrupt, JobInterrupted, UnknownJob
 from reliq.handlers import Definition, Handlers
 from reliq.job import Job, anonymous_jid, decode
-from reliq.outcome import DONE, Bury, Drop, Outcome, Release, Retry, of_error, where
+from reliq.outcome import DONE, Bury, Drop, Outcome, Release, Retry, of_error
 from reliq.store.claims import Claim, Ending
 from reliq.store.probe import Probe
 
@@ -86,6 +86,11 @@ class Run:
         return self.job.jid if self.job is not None else anonymous_jid(self.claim.payload)
 
     @property
+    def attempt(self) -> int:
+        """1 on the first run, and one more after each failure."""
+        return 1 if self.job is None or self.job.retry_count is None else self.job.retry_count + 2
+
+    @property
     def thread(self) -> int | None:
         """The thread that runs it, None before and after."""
         return self._thread
@@ -109,12 +114,26 @@ class Run:
             self.error = error
             return Ending(self.claim, self._failed(error), self.jid)
 
+    def log_fields(self, outcome: Outcome | None = None) -> dict[str, Any]:
+        """Return what a log line about it, or about its end, says besides the text."""
+        name = self.job.name if self.job else None
+        fields: dict[str, Any] = {"jid": self.jid, "job": name, "queue": self.queue, "attempt": self.attempt}
+        if outcome is not None:
+            fields |= {"outcome": type(outcome).__name__.lower(), "seconds": round(self.took, 6)}
+        return fields
+
     def report(self, failure: Retry | Bury | Drop) -> None:
         """Write to the log how it failed."""
         name = self.job.name if self.job else "unreadable job"
         fate = {Retry: "is retried", Bury: "is buried", Drop: "is dropped"}[type(failure)]
-        trace = where(self.error) if self.error is not None else ""
-        _log.warning("%s %s failed and %s: %s\n%s", name, self.jid, fate, failure.error, trace)
+        level = logging.ERROR if isinstance(failure, Bury) else logging.WARNING  # nobody runs it again by himself
+        said = (name, self.jid, fate, failure.error)
+        _log.log(level, "%s %s failed and %s: %s", *said, exc_info=self.error, extra=self.log_fields(failure))
+
+    def report_in_vain(self) -> None:
+        """Write to the log that it ended when its process had been declared dead."""
+        said = "%s ended, but its process had been declared dead: it runs again elsewhere"
+        _log.warning(said, self.jid, extra=self.log_fields())
 
     def interrupt(self, kind: type[Interrupt]) -> bool:
         """Raise `kind` inside the running job, once; False if it does not run any more or was interrupted before.

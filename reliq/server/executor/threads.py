@@ -251,10 +251,11 @@ class Threads:
     def _run(self, run: Run, runner: Callable[[], asyncio.Runner]) -> Ending:
         if not self._log_jobs or run.job is None:
             return run.go(self._handlers, self._probe, self._record, runner)
-        _log.info("%s %s starts", run.job.name, run.jid)
+        _log.info("%s %s starts", run.job.name, run.jid, extra=run.log_fields())
         ending = run.go(self._handlers, self._probe, self._record, runner)
-        took = time.monotonic() - run.begun
-        _log.info("%s %s: %s after %.3f s", run.job.name, run.jid, type(ending.outcome).__name__.lower(), took)
+        run.took = time.monotonic() - run.begun
+        fields = run.log_fields(ending.outcome)
+        _log.info("%s %s: %s after %.3f s", run.job.name, run.jid, fields["outcome"], run.took, extra=fields)
         return ending
 
     def _rest(self, slot: Slot) -> None:

@@ -8,9 +8,6 @@ from reliq.doctor.finding import FULL, Finding, Kind, Level, well
 from reliq.doctor.subject import Subject
 from reliq.store.scripts import Library
 
-SHORT_IDLE = 60
-"""Seconds. A connection that rests so long between two jobs is nothing unusual."""
-
 SHORT_SCRIPT_MS = 500
 """A bounded script takes some milliseconds, and several times that on a busy machine."""
 
@@ -20,16 +17,17 @@ IDLE_TIMEOUT = Kind(
     "idle-timeout",
     Level.WARNING,
     "Redis closes connections that rest for {seconds} s",
-    "Connections of workers and producers rest between jobs. Each cut costs a new connection, a look at what became of "
-    "the last turn, and a warning in the log.",
+    "The connection for turns rests while a worker waits for jobs. Each cut costs a new connection, a look at what "
+    "became of the last turn, and a warning in the log.",
     "Set timeout 0. Connections of dead clients go by tcp-keepalive.",
 )
 LONG_IDLE_TIMEOUT = Kind(
     "long-idle-timeout",
     Level.NOTE,
     "Redis closes connections that rest for {seconds} s",
-    "A worker without jobs, and a producer, find their connection closed and make a new one. Nothing is lost.",
-    "Set timeout 0 if the warnings in the log disturb.",
+    "A producer finds its connection closed after a rest, and makes a new one, as the seldom used ones of a worker. "
+    "Nothing is lost.",
+    "Set timeout 0 to save these connections.",
 )
 SHORT_SCRIPTS = Kind(
     "short-scripts",
@@ -45,7 +43,9 @@ def timeouts(subject: Subject) -> Iterator[Finding]:
     """Whether the server cuts connections or scripts short."""
     idle = subject.number("timeout")
     if idle:
-        yield (IDLE_TIMEOUT if idle < SHORT_IDLE else LONG_IDLE_TIMEOUT).found(seconds=idle)
+        # A worker without jobs makes a turn when a doorbell has blocked in vain; the server looks once a second.
+        short = idle <= subject.config.block + 1
+        yield (IDLE_TIMEOUT if short else LONG_IDLE_TIMEOUT).found(seconds=idle)
     limit = subject.number("lua-time-limit")
     if 0 < limit < SHORT_SCRIPT_MS:
         yield SHORT_SCRIPTS.found(ms=limit)

@@ -16,7 +16,7 @@ from tests.doctor.conftest import Doctor, Enter
     ("settings", "names"),
     [
         ({"timeout": "1"}, {"idle-timeout"}),
-        ({"timeout": "300"}, {"long-idle-timeout"}),
+        ({"timeout": "5"}, {"long-idle-timeout"}),
         ({"lua-time-limit": "100"}, {"short-scripts"}),
         ({"lua-time-limit": "0"}, {"ok"}),
         ({"timeout": "1", "lua-time-limit": "100"}, {"idle-timeout", "short-scripts"}),

@@ -86,9 +86,10 @@ class Run:
         return self.job.jid if self.job is not None else anonymous_jid(self.claim.payload)
 
     @property
-    def attempt(self) -> int:
+    def number(self) -> int:
         """1 on the first run, and one more after each failure."""
-        return 1 if self.job is None or self.job.retry_count is None else self.job.retry_count + 2
+        count = self.job.retry_count if self.job is not None else None
+        return 1 if count is None else count + 2
 
     @property
     def thread(self) -> int | None:
@@ -117,7 +118,7 @@ class Run:
     def log_fields(self, outcome: Outcome | None = None) -> dict[str, Any]:
         """Return what a log line about it, or about its end, says besides the text."""
         name = self.job.name if self.job else None
-        fields: dict[str, Any] = {"jid": self.jid, "job": name, "queue": self.queue, "attempt": self.attempt}
+        fields: dict[str, Any] = {"jid": self.jid, "job": name, "queue": self.queue, "attempt": self.number}
         if outcome is not None:
             fields |= {"outcome": type(outcome).__name__.lower(), "seconds": round(self.took, 6)}
         return fields
@@ -167,10 +168,8 @@ class Run:
         if self._attempt is None:
             job, probe = self.job, self._probe
             assert job is not None and probe is not None  # noqa: S101, PT018 - a job that runs has been read
-            count = job.retry_count
-            number = 1 if count is None else count + 2
             identity = self.claim.identity
-            self._attempt = Attempt(job.jid, job.name, self.queue, number, identity=identity, asked=probe)
+            self._attempt = Attempt(job.jid, job.name, self.queue, self.number, identity=identity, asked=probe)
         return self._attempt
 
     def _call(self, job: Job, definition: Definition, runner: Callable[[], asyncio.Runner]) -> None:

@@ -66,6 +66,7 @@ ON_KEYS: Mapping[str, Mapping[str, str]] = {
         "work": "HSET PEXPIRE",
         "signals": "RPOP",
         "stat": "PEXPIRE",
+        "pace": "HMGET HSET",
     },
 }
 """By role: kinds of keys, named as the methods of Keyspace, and the commands that are sent or called with them."""
@@ -86,7 +87,7 @@ MISSED: Mapping[str, tuple[str, ...]] = {
 ROLES = tuple(ON_KEYS)
 
 _REST: Mapping[tuple[str, ...], tuple[str, ...]] = {
-    ("x",): ("HDEL", "HEXISTS", "HGET", "LPUSH", "RPUSH", "SADD", "SMISMEMBER", "SREM", "ZREM", "ZSCORE"),
+    ("x",): ("HDEL", "HEXISTS", "HGET", "HMGET", "LPUSH", "RPUSH", "SADD", "SMISMEMBER", "SREM", "ZREM", "ZSCORE"),
     ("x", "x"): ("HSET",),
     ("1",): ("INCRBY", "PEXPIRE", "SET"),
     ("0", "0"): ("LRANGE", "ZRANGEBYSCORE", "ZREMRANGEBYRANK"),

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from reliq.errors import StoreError
 from reliq.store.connection import Link
 from reliq.store.keys import Key
 
@@ -32,15 +33,18 @@ class Ran:
 
 
 def mix(link: Link, key: Key, news: Mapping[str, Ran], now: float) -> None:
-    """Add the runs of some queues; `now` is epoch seconds. A Redis that is full keeps the old ones."""
+    """Add the runs of some queues; `now` is epoch seconds. A Redis that is full, or refuses, keeps the old ones."""
     if not news:
         return
+    [texts] = link.call_many([("HMGET", key, *news)])  # not `call`: a refusal is nothing to stop for
+    if isinstance(texts, StoreError):
+        return
     flat: list[str] = []
-    for (queue, new), text in zip(news.items(), link.call("HMGET", key, *news), strict=True):
+    for (queue, new), text in zip(news.items(), texts, strict=True):
         old, at = _read(text)
         kept = 0.5 ** (max(0.0, now - at) / HALF_LIFE)
         flat += (queue, f"{old.runs * kept + new.runs:.6g}:{old.seconds * kept + new.seconds:.6g}:{now:.3f}")
-    link.call_many([("HSET", key, *flat)])  # not `call`: a refusal is nothing to stop for
+    link.call_many([("HSET", key, *flat)])
 
 
 def read(texts: Mapping[bytes, bytes]) -> dict[str, Ran]:

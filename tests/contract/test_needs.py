@@ -17,8 +17,8 @@ SENT_BY = {
 }
 """The scripts of each role."""
 
-FOR_OPERATORS = {"HGETALL", "MGET"}
-"""Sent by `reliq status` and the doctor, for whom there is no role."""
+FOR_OPERATORS = {"HGETALL", "MGET", "MULTI", "EXEC"}
+"""Sent by `reliq status`, the exporter and the doctor, for whom there is no role."""
 
 NOT_COMMANDS = {"ERR", "TSTP"}
 TWO_WORDS = {"CLIENT", "SCRIPT"}

@@ -16,6 +16,17 @@ import reliq
 from reliq.attempt import Attempt, enter, leave
 from reliq.server.logs import FORMAT, Console, Json, Origin
 
+
+class Running:
+    """A run of which only the attempt is known."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+
+    def attempt(self) -> Attempt:
+        return self._attempt
+
+
 ATTEMPT = Attempt("6bbe072f06ef1ba3b0525844", "SendMail", "mail", 3, identity="web:7:0123456789ab", asked=None)  # type: ignore[arg-type]
 IN_JOB = {
     "identity": "web:7:0123456789ab",
@@ -72,7 +83,7 @@ def as_text() -> Log:
 @pytest.fixture
 def in_job() -> Iterator[None]:
     """The test runs inside a job."""
-    token = enter(ATTEMPT)
+    token = enter(Running(ATTEMPT))
     yield
     leave(token)
 
@@ -110,7 +121,7 @@ def test_jobs_side_by_side_are_told_apart(as_json: Log) -> None:
         return Attempt(jid, "SendMail", "mail", 1, identity="web:7:0123456789ab", asked=None)  # type: ignore[arg-type]
 
     def work(jid: str, barrier: threading.Barrier) -> None:
-        token = enter(attempt(jid))
+        token = enter(Running(attempt(jid)))
         barrier.wait(5)
         as_json.logger.info("I am %s", jid)
         leave(token)
@@ -123,7 +134,7 @@ def test_jobs_side_by_side_are_told_apart(as_json: Log) -> None:
         thread.join()
 
     async def wait(jid: str) -> None:
-        enter(attempt(jid))
+        enter(Running(attempt(jid)))
         for _ in range(3):
             await asyncio.sleep(0)
             as_json.logger.info("I am %s", jid)
@@ -223,7 +234,7 @@ def test_the_filter_of_the_documentation(as_text: Log) -> None:
     handler.addFilter(names["InJob"]())
     as_text.logger.addHandler(handler)
     as_text.logger.info("outside")
-    token = enter(ATTEMPT)
+    token = enter(Running(ATTEMPT))
     as_text.logger.info("inside")
     leave(token)
     assert out.getvalue() == "- outside\n6bbe072f06ef1ba3b0525844 inside\n"

@@ -138,11 +138,12 @@ MUTANTS: tuple[Mutant, ...] = (
         edits=(
             Edit(
                 "reliq/server/process.py",
-                "        self._intake.take(claims)\n",
+                "        self._unmark(endings)\n        (self._intake.put_off",
+                "        self._unmark(endings)\n"
                 "        for claim in claims:\n"
                 "            name = self._queues[claim.place]\n"
                 '            self._fetch.link.call("LREM", f"private:{claim.identity}:{name}", -1, claim.payload)\n'
-                "        self._intake.take(claims)\n",
+                "        (self._intake.put_off",
             ),
         ),
         scenario="kills",
@@ -188,8 +189,8 @@ MUTANTS: tuple[Mutant, ...] = (
         edits=(
             Edit(
                 "reliq/server/fetcher.py",
-                "adopted += [Claim(payload, place, self.identity) for payload in (held - self._known[place])",
-                "[] + [Claim(payload, place, self.identity) for payload in (held - self._known[place])",
+                "        self._learn(new)\n        return new\n",
+                "        self._learn(new)\n        return []\n",
             ),
         ),
         scenario="replies",

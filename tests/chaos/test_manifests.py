@@ -95,7 +95,7 @@ def test_every_file_holds_whole_objects(path: Path) -> None:
     assert found
     for one in found:
         assert {"apiVersion", "kind"} <= one.keys()
-        assert one["kind"] == "Kustomization" or one["metadata"]["name"]
+        assert one["kind"] in ("Kustomization", "Component") or one["metadata"]["name"]
 
 
 @each_worker

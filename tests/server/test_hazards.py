@@ -103,7 +103,7 @@ def test_a_run_that_ends_while_it_is_shown() -> None:
     class Ending:
         """Its thread is there at the first look only."""
 
-        queue, began = "mail", 1.0
+        queue, begun = "mail", 1.0
         claim = Claim(b"{}", 0, "web:1:0123456789ab")
         looks = 0
 

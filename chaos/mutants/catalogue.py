@@ -259,7 +259,7 @@ MUTANTS: tuple[Mutant, ...] = (
             Edit(
                 "reliq/server/executor/run.py",
                 "            return Release()  # whatever",
-                "            return Done()  # whatever",
+                "            return DONE  # whatever",
             ),
         ),
         scenario="stops",
@@ -273,7 +273,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "reliq/server/process.py",
                 "            self._threads.interrupt(JobInterrupted)\n",
                 "            for run in self._threads.runs():\n"
-                "                if run.mark is not None:\n"
+                "                if run.claim.mark is not None:\n"
                 "                    self._endings += release_all([run.claim])\n"
                 "            self._turn()\n"
                 "            self._threads.interrupt(JobInterrupted)\n",

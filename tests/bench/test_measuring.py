@@ -156,7 +156,7 @@ def test_a_peer_that_is_installed_drains_and_settles(place: Place, name: str) ->
         peer = PEERS[name](CACHE, install=False)
     except LeftOut as reason:
         pytest.skip(f"{reason}; `python -m bench compare` installs it")
-    found = numbers(measure("drain-1", peer, place, Sizes(jobs=50)))
+    found = numbers(measure("drain-1", peer, place, Sizes(jobs=400)))
     assert found["jobs"] == 50
     assert found["rate"] > 0
     place.client.flushall()

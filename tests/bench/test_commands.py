@@ -97,7 +97,7 @@ def test_bench_refuses_to_run_where_its_namespace_is_in_use(server: Server, redi
 @pytest.mark.slow
 def test_bench_measures_and_leaves_nothing(server: Server, redis_client: redis.Redis) -> None:
     redis_client.lpush("queue:default", "somebody else's")
-    answer = CliRunner().invoke(bench, ["--url", server.url, "--rounds", "1", "--jobs", "200", "--json"])
+    answer = CliRunner().invoke(bench, ["--url", server.url, "--rounds", "1", "--jobs", "3000", "--json"])
     assert answer.exit_code == 0, answer.output
     told = json.loads(answer.output)
     assert [figure["name"] for figure in told["figures"]] == [
@@ -111,7 +111,7 @@ def test_bench_measures_and_leaves_nothing(server: Server, redis_client: redis.R
 
 @pytest.mark.slow
 def test_bench_has_a_server_of_its_own_and_prints_a_table() -> None:
-    answer = CliRunner().invoke(bench, ["--rounds", "1", "--jobs", "200"])
+    answer = CliRunner().invoke(bench, ["--rounds", "1", "--jobs", "3000"])
     assert answer.exit_code == 0, answer.output
     for word in ("Valkey", "durability everysec", "no-op drain", "idle latency, p99"):
         assert word in answer.output

@@ -25,7 +25,7 @@ from chaos.eventually import eventually
 from tests.bench.conftest import Fake
 from tests.bench.names import HELD, LATE, WAITING
 
-SMALL = Sizes(jobs=200, enqueue=50, bulk=1500, samples=5, gap=0.005, steady=0.0, patience=0.5)
+SMALL = Sizes(jobs=3000, enqueue=50, bulk=1500, samples=5, gap=0.005, steady=0.0, patience=0.5)
 
 
 def numbers(sample: Sample) -> dict[str, float]:
@@ -35,7 +35,7 @@ def numbers(sample: Sample) -> dict[str, float]:
 
 def test_a_drain_of_reliq(place: Place) -> None:
     found = numbers(measure("drain-1", Reliq(Path()), place, SMALL))
-    assert found["jobs"] == 200
+    assert found["jobs"] == SMALL.jobs
     assert all(found[name] > 0 for name in ("rate", "server-cpu", "commands", "reads"))
     # Each job is claimed by one LMOVE and removed by one LREM, in turns.
     assert 2 < found["commands"] < 20
@@ -55,8 +55,8 @@ def test_the_ceiling_settles_everything_and_runs_nothing(place: Place) -> None:
     peer = Ceiling(Path())
     peer.turn = 50
     found = numbers(measure("drain-1", peer, place, SMALL))
-    assert place.client.get("stat:processed") == b"200"
-    assert found["scripts"] >= 4 / 200
+    assert place.client.get("stat:processed") == b"3000"
+    assert found["scripts"] >= 4 / 3000
     assert not list(place.client.scan_iter("private:*"))
 
 
@@ -134,7 +134,7 @@ def test_programs_keep_to_their_processors_with_all_children(tmp_path: Path) -> 
 
 def test_many_queues_are_all_drained(place: Place) -> None:
     found = numbers(measure("drain-1", Many(7), place, SMALL))
-    assert found["jobs"] == 200
+    assert found["jobs"] == SMALL.jobs
     assert place.client.scard("queues") == 7
     assert not list(place.client.scan_iter("queue:*"))
 
@@ -157,6 +157,6 @@ def test_a_peer_that_is_installed_drains_and_settles(place: Place, name: str) ->
     except LeftOut as reason:
         pytest.skip(f"{reason}; `python -m bench compare` installs it")
     found = numbers(measure("drain-1", peer, place, Sizes(jobs=400)))
-    assert found["jobs"] == 50
+    assert found["jobs"] == 400
     assert found["rate"] > 0
     place.client.flushall()

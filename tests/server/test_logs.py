@@ -105,6 +105,8 @@ def test_an_outage_is_one_line_of_the_supervisor(fresh_server: FreshServer, flee
     server.start()
     eventually(lambda: len({line["pid"] for line in lines(pod) if "answers again" in line["msg"]}) == 2, 15)
     assert pod.stop_and_wait() == 0
-    said = [line["msg"] for line in lines(pod) if line["pid"] == pod.pid and line["level"] == "WARNING"]
-    assert len(said) == 1
-    assert said[0].startswith("heartbeat: no answer from Redis")
+    said = [line for line in lines(pod) if line["pid"] == pod.pid]
+    warned = [line["msg"] for line in said if line["level"] == "WARNING"]
+    assert all(text.startswith("heartbeat: no answer from Redis") for text in warned)
+    # A server that is starting may close a first connection again: that is an outage of its own.
+    assert len(warned) == len([line for line in said if "answers again" in line["msg"]])

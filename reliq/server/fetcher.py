@@ -15,7 +15,7 @@ from reliq.clock import Clock
 from reliq.errors import StoreError, Unreachable
 from reliq.server.order import Order
 from reliq.store.claims import Claim, Doorbell, Ending, Holding
-from reliq.store.connection import Link
+from reliq.store.connection import Link, disconnect
 from reliq.store.opening import Store
 
 DOORBELLS = 4
@@ -178,6 +178,7 @@ class SuperFetch:
         what may still be under way, end the doorbells and take their replies, then compare.
         """
         self.link.close()
+        self.link.identify()
         self._end_bells()
         self.connect()
         self._kill_former()
@@ -222,20 +223,22 @@ class SuperFetch:
         return gone
 
     def _end_bells(self) -> None:
-        for bell in list(self._armed.values()):
-            try:
-                bell.end(self.link)
-                self._hear_out(bell)
-            except StoreError:
-                bell.link.close()
-                self._armed.pop(bell.place, None)
+        for place, bell in self._bells.items():
+            # A restarted server has forgotten the wait, and the id under which it would be ended may be another's now.
+            if place in self._armed and bell.link.run_id == self.link.run_id:
+                try:
+                    bell.end(self.link)
+                    self._hear_out(bell)
+                    continue
+                except StoreError:
+                    pass
+            self._armed.pop(place, None)
+            bell.link.close()
 
     def _kill_former(self) -> None:
         # What these connections sent and the server has not read yet will then never be applied.
         links = (self.link, *(bell.link for bell in self._bells.values()))
-        clients = [client for link in links for client in link.former]
-        if clients:
-            self.link.call_many([("CLIENT", "KILL", "ID", client) for client in clients])
+        disconnect(self.link, [client for link in links for client in link.former])
         for link in links:
             link.former.clear()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
+from reliq.store.connection import disconnect
 from reliq.store.opening import Store
 from reliq.store.processes import Entry, Evidence, Processes, Reaped
 
@@ -25,7 +26,7 @@ class Recovery:
         `counter` is the last beat; its beating must have ended. `started` is read from shared memory, exact to
         the moment of the death. Raises StoreError; then call again.
         """
-        self.processes.disconnect(entry.clients)
+        disconnect(self.link, [(entry.run_id, client) for client in entry.clients])
         dead = False
         while not dead:
             # Nobody else beats for it: a newer counter is our own last beat, whose answer was lost.

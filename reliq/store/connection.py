@@ -8,7 +8,7 @@ for workers.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import hiredis
@@ -65,12 +65,14 @@ class Link:
         self._made: Any = None
         self._pool = _pool(url, config)
         self.client_id: int | None = None
+        self.run_id = ""
+        """The run of the server that gave `client_id`; empty where it may not be asked."""
         self.meanwhile: Callable[[], object] | None = None
         """What `call` does while the server is at work."""
         self.generation = 0
         """How many connections were made."""
-        self.former: list[int] = []
-        """Server's ids of connections that were closed, until somebody has made sure that they are dead."""
+        self.former: list[tuple[str, int]] = []
+        """Server's runs and ids of connections that were closed, until somebody has made sure that they are dead."""
 
     @property
     def open(self) -> bool:
@@ -156,16 +158,19 @@ class Link:
         """Return the server's id of this connection; None where CLIENT is refused."""
         if self.client_id is None:
             try:
-                self.client_id = int(self.call("CLIENT", "ID"))
+                number = int(self.call("CLIENT", "ID"))
             except Refused:
                 return None
+            # Over the same connection, and so of the same run.
+            self.run_id = check_server(self)
+            self.client_id = number
         return self.client_id
 
     def close(self) -> None:
         """Close the connection; the next command makes a new one."""
         made, self._made = self._made, None
         if self.client_id is not None:
-            self.former.append(self.client_id)
+            self.former.append((self.run_id, self.client_id))
             self.client_id = None
         if made is not None:
             made.disconnect()
@@ -252,6 +257,20 @@ def check_server(link: Link) -> str:
     if len(numbers) == 2 and numbers < OLDEST:
         raise OldServer(f"this server is Redis {version}: reliq needs 6.2 or newer, or Valkey", "OLD")
     return fields.get("run_id", "")
+
+
+def disconnect(link: Link, clients: Iterable[tuple[str, int]]) -> None:
+    """Close connections from the server's side, where that is allowed. Each is given as the server's run and its id.
+
+    Those of another run are dead already, and others may have their ids by now. Where the run cannot be asked none
+    is closed.
+    """
+    known = {(run, number) for run, number in clients if run}
+    if not known:
+        return
+    now = check_server(link)
+    # A link makes no new connection between two commands that succeed: this is still the run that answered.
+    link.call_many([("CLIENT", "KILL", "ID", number) for run, number in known if run == now])
 
 
 def memory_policy(link: Link) -> str | None:

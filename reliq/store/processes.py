@@ -337,10 +337,6 @@ class Processes:
         found = {int(part[3:]) for part in text.decode().split() if part.startswith("id=")}
         return found & set(ids)
 
-    def disconnect(self, clients: Iterable[int]) -> None:
-        """Close these connections from the server's side, where that is allowed."""
-        self.link.call_many([("CLIENT", "KILL", "ID", client) for client in clients])
-
     @property
     def shown_ms(self) -> int:
         """How long `IDENTITY:work` must live for the TTL path to find it: longer than a death takes to be proven."""

@@ -1,9 +1,12 @@
-"""docs/counterexamples.md 6 to 9: what a broken connection did, and how a process leaves.
+"""docs/counterexamples.md 6 to 9 and 18: what a broken connection did, and how a process leaves.
 
 Each test drives one process's fetcher by hand; the proxy loses replies and brings commands late.
 """
 
+import select
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import redis
@@ -16,6 +19,7 @@ from reliq.job import jid_of
 from reliq.outcome import Release, Retry
 from reliq.server.fetcher import SuperFetch
 from reliq.store.claims import Claim, Condemned
+from reliq.store.connection import Link
 from reliq.store.scripts import Library
 from tests.conftest import FreshServer
 from tests.counterexamples.stage import (
@@ -31,6 +35,7 @@ from tests.counterexamples.stage import (
     push,
     quick,
     reaping,
+    recovering,
     seats,
     stranded,
     words,
@@ -455,3 +460,63 @@ def test_a_verdict_in_mid_recovery_ends_it(server: Server, redis_client: redis.R
         redis_client.set(f"heartbeat:{seat.identity}", "fenced", px=1000)
         with pytest.raises(Condemned):
             seat.fetch.recover([], [])
+
+
+# -- 18: ids of a former run of the server
+
+
+@contextmanager
+def strangers(server: Server, beyond: int) -> Iterator[Callable[[], int]]:
+    """Connections of others, all that the server numbers up to `beyond`, waiting; how many of them are disturbed."""
+    links: list[Link] = []
+    try:
+        number = 0
+        while number <= beyond:
+            links.append(Link(server.url, quick(server.url)))
+            number = links[-1].identify() or 0
+            links[-1].send("BLPOP", "nothing", 0)
+        yield lambda: len(select.select(links, [], [], 0)[0])
+    finally:
+        for link in links:
+            link.close()
+
+
+def late_numbers(server: Server) -> None:
+    """Use up the low ones: after a restart the test's own connections come first."""
+    with strangers(server, beyond=20) as disturbed:
+        assert disturbed() == 0
+
+
+@pytest.mark.parametrize("armed", [True, False])
+def test_18_who_recovers_from_a_restart_leaves_others_alone(fresh_server: FreshServer, *, armed: bool) -> None:
+    """Case 18: the ids that its connections had are those of others now."""
+    server = fresh_server(durable=True)
+    late_numbers(server)
+    seat, job = Seat(server.url).register(), payload()
+    with seats(seat):
+        if armed:
+            seat.arm()
+        server.restart()
+        with strangers(server, beyond=max(seat.fetch.clients())) as disturbed, server.client() as client:
+            assert recover(seat.fetch) == []
+            assert disturbed() == 0
+            assert set(seat.fetch.clients()) <= {int(each["id"]) for each in client.client_list()}
+            seat.arm()
+            push(client, job)
+            eventually(lambda: client.lrange(seat.private(), 0, -1) == [job], why="its new doorbell is heard")
+
+
+def test_18_a_child_that_died_in_a_former_run_of_the_server_has_no_connections(fresh_server: FreshServer) -> None:
+    """Case 18: the supervisor disconnects by ids that are others' now."""
+    server = fresh_server(durable=True)
+    late_numbers(server)
+    seat, job = Seat(server.url).register(), payload()
+    with seats(seat), recovering(server.url) as recovery, server.client() as client:
+        push(client, job)
+        seat.claim()
+        counter = seat.beat()
+        server.restart()
+        with strangers(server, beyond=max(seat.entry.clients)) as disturbed:
+            recovery.child_died(seat.entry, counter, [], "was killed")
+            assert disturbed() == 0
+        assert client.lrange("queue:default", 0, -1) == [job]

@@ -15,7 +15,7 @@ from reliq.errors import Unreachable
 from reliq.job import encode
 from reliq.outcome import Done
 from reliq.store.claims import Claim, Condemned, Ending, Holding, Portion
-from reliq.store.connection import Link
+from reliq.store.connection import Link, disconnect
 from reliq.store.opening import Store
 from reliq.store.processes import Entry, Evidence, Look, Processes, Reaped, new_identity
 from tests.store.conftest import OpenStore
@@ -390,7 +390,8 @@ def test_connections_that_the_server_still_has(processes: Processes, store: Stor
     living, dying = store.link("living"), store.link("dying")
     numbers = [living.identify() or 0, dying.identify() or 0]
     assert processes.connected([*numbers, 999_999]) == set(numbers)
-    processes.disconnect([numbers[1], 999_999])
+    run = living.run_id
+    disconnect(processes.link, [("another run", numbers[0]), ("", numbers[0]), (run, numbers[1]), (run, 999_999)])
     assert processes.connected(numbers) == {numbers[0]}
     with pytest.raises(Unreachable):
         dying.call("PING")
@@ -400,5 +401,5 @@ def test_connections_that_the_server_still_has(processes: Processes, store: Stor
 
 def test_where_client_is_refused_nothing_is_known_and_nothing_breaks(weak: Processes) -> None:
     assert weak.connected([1]) is None
-    weak.disconnect([1, 2])
+    disconnect(weak.link, [("some run", 1), ("", 2)])
     assert weak.entries() == []

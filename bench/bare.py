@@ -63,16 +63,13 @@ class Loop:
             claims = reply[2]
             if not claims and not self._held:
                 time.sleep(IDLE)
-            self._ask(claims[1::2])
+            self._ask(claims[0][1:] if claims else [])
 
     def _ask(self, payloads: list[bytes]) -> None:
         """Send a turn that settles these."""
         self._held = len(payloads)
         self._number += 1
         keys, now = self._keys, time.time()
-        acks: list[Any] = ["1"] * (3 * len(payloads))
-        acks[1::3] = payloads
-        acks[2::3] = [""] * len(payloads)
         self._scripts.turn(
             heartbeat=keys.heartbeat(self._identity),
             turn=keys.turn(self._identity),
@@ -94,8 +91,8 @@ class Loop:
             dead_before=now - self._config.dead_for,
             dead_limit=self._config.dead_limit,
             order_count=1,
-            ack_count=len(payloads),
-            rest=[1, "default", 0, self._turn, *acks],
+            ack_groups=1,
+            rest=[1, "default", 0, self._turn, 1, len(payloads), "[]", *payloads],
         )
         self._send(self._recorder.command)
 

@@ -14,7 +14,7 @@ from chaos.stage import Stage
 When = Literal["before", "after", "passed"]
 SETTLE = re.compile(rb"^(retry|bury|drop|release)$")
 ARGS = 8
-"""Arguments of `turn` before the variable ones; the last of them counts the acks."""
+"""Arguments of `turn` before the variable ones; the last of them counts the groups of acks."""
 
 
 def has_jobs(bulks: Command) -> bool:

@@ -233,13 +233,13 @@ MUTANTS: tuple[Mutant, ...] = (
             Edit("lua/turn.lua", "if call('GET', heartbeat) == 'fenced' then", "if false then"),
             Edit(
                 "lua/turn.lua",
-                "if call('LREM', private, -1, ARGV[at + 2]) == 1 then",
-                "if call('LREM', private, -1, ARGV[at + 2]) then",
+                "gone = call('LREM', private, -1, payload) == 1\n",
+                "gone = call('LREM', private, -1, payload) >= 0\n",
             ),
             Edit(
                 "lua/turn.lua",
-                "if call('LREM', KEYS[fixed_keys + queues + index], -1, payload) == 0 then",
-                "if call('LREM', KEYS[fixed_keys + queues + index], -1, payload) == nil then",
+                "if not call('LPOS', private, payload, 'RANK', -1) then",
+                "if call('LPOS', private, payload, 'RANK', -1) == nil then",
             ),
         ),
         scenario="frozen",

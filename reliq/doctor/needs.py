@@ -45,11 +45,11 @@ ON_KEYS: Mapping[str, Mapping[str, str]] = {
     # What comes on top of the reaper's, which every worker is as well.
     "worker": {
         "queues": "EVALSHA SADD",
-        "queue": "LPUSH RPUSH TYPE",
+        "queue": "LPUSH LRANGE LTRIM RPUSH TYPE",
         "queue private": "LMOVE BLMOVE",
-        "quarantine": "EXISTS RPUSH TYPE",
+        "quarantine": "EXISTS LRANGE LTRIM RPUSH TYPE",
         "quarantine private": "LMOVE BLMOVE",
-        "private": "LREM",
+        "private": "LPOS LPUSH LREM LTRIM RPUSH",
         "schedule": "EVALSHA PERSIST ZRANGEBYSCORE ZREM ZSCORE",
         "retry": "EVALSHA PERSIST TYPE ZADD ZRANGEBYSCORE ZREM ZSCORE",
         "dead": "TYPE",
@@ -87,10 +87,23 @@ MISSED: Mapping[str, tuple[str, ...]] = {
 ROLES = tuple(ON_KEYS)
 
 _REST: Mapping[tuple[str, ...], tuple[str, ...]] = {
-    ("x",): ("HDEL", "HEXISTS", "HGET", "HMGET", "LPUSH", "RPUSH", "SADD", "SMISMEMBER", "SREM", "ZREM", "ZSCORE"),
+    ("x",): (
+        "HDEL",
+        "HEXISTS",
+        "HGET",
+        "HMGET",
+        "LPOS",
+        "LPUSH",
+        "RPUSH",
+        "SADD",
+        "SMISMEMBER",
+        "SREM",
+        "ZREM",
+        "ZSCORE",
+    ),
     ("x", "x"): ("HSET",),
     ("1",): ("INCRBY", "PEXPIRE", "SET"),
-    ("0", "0"): ("LRANGE", "ZRANGEBYSCORE", "ZREMRANGEBYRANK"),
+    ("0", "0"): ("LRANGE", "LTRIM", "ZRANGEBYSCORE", "ZREMRANGEBYRANK"),
     ("0", "x"): ("ZADD",),
     ("-1", "x"): ("LREM",),
     ("RIGHT", "LEFT"): ("LMOVE",),

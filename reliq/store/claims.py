@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import attrs
+import orjson
 
 from reliq.errors import Refused, StoreError
 from reliq.outcome import Bury, Done, Drop, Outcome, Release, Retry
@@ -103,9 +105,8 @@ class Holding:
         """
         self.number += 1
         keys, config = self.store.keys, self.store.config
-        acks = [ending for ending in endings if type(ending.outcome) is Done]
+        acks = _by_place([ending for ending in endings if type(ending.outcome) is Done])
         others = sorted((ending for ending in endings if type(ending.outcome) is not Done), key=_settle_order)
-        endings = [*acks, *others]
         reply = self.store.scripts(link).turn(
             heartbeat=keys.heartbeat(self.identity),
             turn=keys.turn(self.identity),
@@ -127,29 +128,27 @@ class Holding:
             dead_before=now - config.dead_for,
             dead_limit=config.dead_limit,
             order_count=len(order),
-            ack_count=len(acks),
+            ack_groups=len(acks),
             rest=[
                 *(place + 1 for place in order),
                 *(self.queues[place] for place in order),
                 *(portion.share for portion in order.values()),
                 *(portion.most for portion in order.values()),
-                *_settles(endings),
+                *chain.from_iterable(map(_ack, acks)),
+                *chain.from_iterable(map(_settle, others)),
             ],
         )
         if reply[0] == b"fenced":
             raise Condemned(self.identity)
         if reply[0] == b"stale":
             raise StoreError(f"turn {self.number} was refused, {reply[1]} was the last one")
-        return self._turned(reply, endings)
+        return self._turned(reply, [*chain.from_iterable(acks), *others])
 
     def _turned(self, reply: list[Any], endings: Sequence[Ending]) -> Turned:
         _, refused, claims, emptied, paused, held, _, trimmed = reply
         return Turned(
             refused=[endings[position - 1] for position in refused],
-            claims=[
-                Claim(payload, index - 1, self.identity)
-                for index, payload in zip(claims[::2], claims[1::2], strict=True)
-            ],
+            claims=[Claim(payload, index - 1, self.identity) for index, *payloads in claims for payload in payloads],
             emptied=[index - 1 for index in emptied],
             paused=[index - 1 for index in paused],
             held=held,
@@ -184,22 +183,32 @@ def _settle_order(ending: Ending) -> tuple[bool, float]:
     return (True, -ending.claim.claimed) if isinstance(ending.outcome, Release) else (False, 0.0)
 
 
-def _settles(endings: Sequence[Ending]) -> list[Arg]:
-    rest: list[Arg] = []
-    for ending in endings:
-        claim, outcome = ending.claim, ending.outcome
-        match outcome:
-            case Done():
-                rest += (claim.place + 1, claim.payload, ending.jid)
-            case Retry():
-                rest += ("retry", claim.place + 1, claim.payload, outcome.payload, repr(outcome.at), ending.jid)
-            case Bury():
-                rest += ("bury", claim.place + 1, claim.payload, outcome.payload, "", ending.jid)
-            case Drop():
-                rest += ("drop", claim.place + 1, claim.payload, "", "", ending.jid)
-            case Release():
-                rest += ("release", claim.place + 1, claim.payload, "", "", ending.jid)
-    return rest
+def _by_place(endings: list[Ending]) -> list[list[Ending]]:
+    places = {ending.claim.place for ending in endings}
+    if len(places) < 2:
+        return [endings] if endings else []
+    return [[ending for ending in endings if ending.claim.place == place] for place in sorted(places)]
+
+
+def _ack(group: list[Ending]) -> list[Arg]:
+    # The ids as one text: they are looked at only while there are crashes on record.
+    jids = orjson.dumps([ending.jid for ending in group])
+    return [group[0].claim.place + 1, len(group), jids, *[ending.claim.payload for ending in group]]
+
+
+def _settle(ending: Ending) -> tuple[Arg, ...]:
+    claim, outcome = ending.claim, ending.outcome
+    match outcome:
+        case Retry():
+            return ("retry", claim.place + 1, claim.payload, outcome.payload, repr(outcome.at), ending.jid)
+        case Bury():
+            return ("bury", claim.place + 1, claim.payload, outcome.payload, "", ending.jid)
+        case Drop():
+            return ("drop", claim.place + 1, claim.payload, "", "", ending.jid)
+        case Release():
+            return ("release", claim.place + 1, claim.payload, "", "", ending.jid)
+        case Done():
+            raise AssertionError("acks go by groups")
 
 
 class Doorbell:

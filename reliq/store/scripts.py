@@ -101,7 +101,7 @@ class Scripts:
         dead_before: float,
         dead_limit: int,
         order_count: int,
-        ack_count: int,
+        ack_groups: int,
         rest: Sequence[Arg],
     ) -> list[Any]:
         """Settle, then claim."""
@@ -118,7 +118,7 @@ class Scripts:
             failed_today,
             trimmed,
         )
-        args = (number, capacity, max_bytes, repr(now), repr(dead_before), dead_limit, order_count, ack_count)
+        args = (number, capacity, max_bytes, repr(now), repr(dead_before), dead_limit, order_count, ack_groups)
         return cast(list[Any], self._run("turn", (*keys, *public, *private), (*args, *rest)))
 
     def reconcile(self, *, heartbeat: Key, turn: Key, private: Sequence[Key], number: int) -> list[Any]:

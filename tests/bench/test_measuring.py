@@ -37,8 +37,8 @@ def test_a_drain_of_reliq(place: Place) -> None:
     found = numbers(measure("drain-1", Reliq(Path()), place, SMALL))
     assert found["jobs"] == SMALL.jobs
     assert all(found[name] > 0 for name in ("rate", "server-cpu", "commands", "reads"))
-    # Each job is claimed by one LMOVE and removed by one LREM, in turns.
-    assert 2 < found["commands"] < 20
+    # Many are claimed and removed together.
+    assert 0 < found["commands"] < 20
     assert 0 < found["scripts"] <= 1.5
     assert place.client.get("stat:failed") is None
     assert place.client.llen("queue:default") == 0

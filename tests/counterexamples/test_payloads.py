@@ -1,5 +1,6 @@
 """docs/counterexamples.md 15 and 16: Lua has no rollback, so nothing odd may stop or lose what lies beside it."""
 
+import time
 from collections import Counter
 from typing import cast
 
@@ -10,7 +11,7 @@ from chaos.eventually import eventually
 from chaos.servers import Server
 from reliq.errors import BadPayload, Refused
 from reliq.job import anonymous_jid, decode, jid_of
-from reliq.outcome import Bury
+from reliq.outcome import Bury, Release, Retry
 from reliq.store.opening import Store
 from reliq.store.sets import Sets
 from tests.counterexamples.stage import (
@@ -19,6 +20,7 @@ from tests.counterexamples.stage import (
     Seat,
     application,
     homes,
+    limited,
     members,
     payload,
     push,
@@ -216,3 +218,28 @@ def test_15_what_falls_to_the_limits_of_the_dead_set_is_counted(
 def test_16_a_payload_without_an_id_has_one_all_the_same() -> None:
     """Case 16: the SHA-1 of its bytes."""
     assert jid_of(b"5") == anonymous_jid(b"5") == "ac3478d69a3c81fa62e60f5c3696165a4e5e6ac4"
+
+
+@pytest.mark.parametrize("right", ["lmove", "lrange", "ltrim", "lpush", "rpush", "lpos", "zadd"])
+def test_16_who_may_not_do_all_of_a_turn_loses_and_doubles_nothing(
+    server: Server, redis_client: redis.Redis, right: str
+) -> None:
+    """Case 16: refused by an ACL in the middle of moving many, of handing back, of writing down a failure."""
+    held, waiting = [payload(number) for number in range(20)], [payload(number) for number in range(20, 60)]
+    seat = Seat(limited(redis_client, server.socket, without="")).register()
+    with seats(seat):
+        push(redis_client, *held)
+        claims = seat.claim(20)
+        push(redis_client, *waiting)
+        limited(redis_client, server.socket, without=f"-{right}")
+        endings = [
+            seat.ending(claims[1], Release()),
+            seat.ending(claims[2], Retry(time.time() + 60.0, claims[2].payload, "failed")),
+            *map(seat.ending, claims[4:]),
+        ]
+        with pytest.raises(Refused):
+            seat.fetch.exchange(endings, seat.limits(30))
+        found = homes(redis_client)
+        assert set(found.values()) == {1}
+        assert {jid_of(job) for job in (*held[:4], *waiting)} <= found.keys()
+    redis_client.acl_deluser("limited")

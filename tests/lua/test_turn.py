@@ -1,5 +1,6 @@
 """turn.lua"""
 
+import json
 from typing import Any
 
 from reliq.store.keys import Keyspace
@@ -29,7 +30,7 @@ USUAL = {
     "dead_before": 900.0,
     "dead_limit": 3,
     "order_count": 0,
-    "ack_count": 0,
+    "ack_groups": 0,
     "rest": [],
 }
 MAIL, LOW = f"private:{ID}:mail", f"private:{ID}:low"
@@ -55,12 +56,12 @@ def turn(
     """
     rest: list[Any] = [*order, *(QUEUES[place - 1] for place in order), *(shares or (0 for _ in order))]
     rest += limits or (99 for _ in order)
-    for payload in acks:
-        rest += (1, *raw(payload, payload[0]))
+    if acks:
+        rest += (1, len(acks), json.dumps([payload[0] for payload in acks]), *raw(*acks))
     for kind, payload, *new in others:
         replacement, score = new or ("", "")
         rest += (kind.rstrip("2"), 2 if kind.endswith("2") else 1, *raw(payload, replacement, score, payload[0]))
-    return {"order_count": len(order), "ack_count": len(acks), "rest": rest, **more}
+    return {"order_count": len(order), "ack_groups": 1 if acks else 0, "rest": rest, **more}
 
 
 def ok(
@@ -74,7 +75,13 @@ def ok(
     trimmed: int = 0,
 ) -> list[Any]:
     """The reply of a turn that was applied."""
-    return ["ok", list(refused), list(claims), list(emptied), list(paused), list(lengths), crashed, trimmed]
+    groups: list[list[int | str]] = []
+    for part in claims:
+        if isinstance(part, int) and (not groups or groups[-1][0] != part):
+            groups.append([part])
+        elif isinstance(part, str):
+            groups[-1].append(part)
+    return ["ok", list(refused), groups, list(emptied), list(paused), list(lengths), crashed, trimmed]
 
 
 def counted(processed: int, failed: int = 0) -> State:
@@ -467,13 +474,13 @@ def test_a_turn_of_a_thousand(stage: Stage) -> None:
         "private": [KEYS.private(ID, name) for name in names],
         "capacity": 1000,
         "order_count": 200,
-        "ack_count": 1000,
+        "ack_groups": 1,
         "rest": [
             *range(1, 201),
             *names,
             *[0] * 200,
             *[1000] * 200,
-            *(part for text in jobs for part in (200, text.encode(), text)),
+            *(200, len(jobs), json.dumps(jobs), *raw(*jobs)),
         ],
     }
     claimed = [f"c{number}" for number in range(500)]

@@ -64,11 +64,13 @@ class Call:
 
     def settles(self) -> Iterator[Settle]:
         """The settles of a turn, in their order."""
-        order, acks = int(self.args[6]), int(self.args[7])
+        order, groups = int(self.args[6]), int(self.args[7])
         at = TURN_FIXED + 4 * order
-        for start in range(at, at + 3 * acks, 3):
-            yield Settle("done", self.args[start + 1], b"")
-        for start in range(at + 3 * acks, len(self.args), 6):
+        for _ in range(groups):
+            end = at + 3 + int(self.args[at + 1])
+            yield from (Settle("done", payload, b"") for payload in self.args[at + 3 : end])
+            at = end
+        for start in range(at, len(self.args), 6):
             kind, _, payload, replacement, _, _ = self.args[start : start + 6]
             yield Settle(kind.decode(), payload, replacement)
 

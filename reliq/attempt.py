@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import Protocol
 
 from reliq.errors import NoAttempt
@@ -72,13 +72,14 @@ class Running(Protocol):
         """Return what the job can learn about it, each time the same."""
 
 
-_current: ContextVar[Running] = ContextVar("reliq_attempt")
+current: ContextVar[Running] = ContextVar("reliq_attempt")
+"""The run that is under way in this thread or task; set and reset by whoever runs it."""
 
 
 def current_attempt() -> Attempt:
     """Return the attempt that runs in this thread or task. Raises NoAttempt outside of a job."""
     try:
-        found = _current.get()
+        found = current.get()
     except LookupError:
         raise NoAttempt("there is no running job here; call current_attempt() inside a job") from None
     return found.attempt()
@@ -86,15 +87,5 @@ def current_attempt() -> Attempt:
 
 def running() -> Attempt | None:
     """Return the attempt that runs in this thread or task, None outside of a job."""
-    found = _current.get(None)
+    found = current.get(None)
     return None if found is None else found.attempt()
-
-
-def enter(run: Running) -> Token[Running]:
-    """Make this the current run of the calling thread; `leave` takes the token."""
-    return _current.set(run)
-
-
-def leave(token: Token[Running]) -> None:
-    """Make current again what was it before."""
-    _current.reset(token)

@@ -23,6 +23,8 @@ from reliq.errors import BadArguments, BadPayload, ConfigError, PayloadTooLarge
 MAX_PAYLOAD = 1024 * 1024
 """Bytes of one payload, by default."""
 
+_CLASS = b'"class":"'
+_SPACED_CLASS = re.compile(rb'"class"\s*:\s*"')
 _DIGITS = bytes(48 if 48 <= code <= 57 else code for code in range(256))
 _LONG_NUMBER = b"0" * 19
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -259,12 +261,28 @@ def decode(payload: bytes) -> Job:
         raise BadPayload(f"`args` is a {type(args).__name__}, not a list")
     if kwargs is not None and not isinstance(kwargs, dict):
         raise BadPayload(f"`kwargs` is a {type(kwargs).__name__}, not an object")
-    if not _is_text(name):
+    if not (name.isascii() or _is_text(name)):
         raise BadPayload("`class` holds half a character (a lone surrogate), so no job can have that name")
     jid = data.get("jid")
-    if not isinstance(jid, str) or not jid or not _is_text(jid):
+    if not isinstance(jid, str) or not jid or not (jid.isascii() or _is_text(jid)):
         jid = anonymous_jid(payload)
     return Job(name, args, kwargs or {}, jid, data)
+
+
+def name_text(payload: bytes) -> bytes:
+    """Return the text of the job's name, as it most likely is: of the first `class` that stands there; empty if none.
+
+    For estimates: it takes a tenth of the time that `decode` does.
+    """
+    at = payload.find(_CLASS)
+    if at >= 0:
+        at += len(_CLASS)
+    else:
+        found = _SPACED_CLASS.search(payload)
+        if found is None:
+            return b""
+        at = found.end()
+    return payload[at : payload.find(b'"', at)]
 
 
 def jid_of(payload: bytes) -> str:
@@ -281,19 +299,29 @@ def anonymous_jid(payload: bytes) -> str:
 
 
 def _load(payload: bytes) -> Any:
-    # In two steps of C: a regular expression takes longer than all the reading.
-    if _LONG_NUMBER not in payload.translate(_DIGITS):
-        try:
-            return orjson.loads(payload)
-        except orjson.JSONDecodeError:
-            pass  # the slow reader knows more numbers, and says better what is wrong
-    # orjson turns integers beyond 64 bits into floats; the standard library keeps them whole.
+    try:
+        data = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        pass  # the slow reader knows more numbers, and says better what is wrong
+    else:
+        # orjson turns integers beyond 64 bits into floats; the standard library keeps them whole. Whether there are any
+        # is asked where it may matter. In two steps of C: a regular expression takes longer than all the reading.
+        if _is_plain(data) or _LONG_NUMBER not in payload.translate(_DIGITS):
+            return data
     try:
         return json.loads(payload.decode(), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise BadPayload(f"the payload is not UTF-8 at byte {error.start}") from None
     except (ValueError, RecursionError) as error:
         raise BadPayload(f"the payload is not JSON: {error}") from None
+
+
+def _is_plain(data: Any) -> bool:
+    """Whether no argument can be an integer that became a float, as far as can be seen in no time."""
+    if type(data) is not dict or "kwargs" in data:
+        return False
+    args = data.get("args")
+    return not args or (type(args) is list and _SURE.issuperset(map(type, args)))
 
 
 def _refuse_constant(text: str) -> Any:

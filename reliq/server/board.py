@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from ctypes import Array, c_char
 from multiprocessing.context import BaseContext
+from struct import Struct
 from typing import Any
 
 from reliq.server.pace import MOST
@@ -19,6 +20,9 @@ _STANDING, _FENCED, _BUSY, _HELD = 0, 2, 3, 4
 _NUMBERS = 8
 _RECORD = 128
 _LONGEST = _RECORD - 1
+_TEXT = Struct(f"{_RECORD}p")
+"""A text behind a byte that says how long it is. That byte is written last: a record counts from then on."""
+
 _SPARE = 64 + 2 * MOST
 """Records beyond two per slot: jobs that ended but are not settled yet, of two turns."""
 
@@ -64,9 +68,7 @@ class Board:
         if len(text) > _LONGEST or not self._free:
             return None
         record = self._free.pop()
-        at = record * _RECORD
-        self._records[at + 1 : at + 1 + len(text)] = text
-        self._records[at] = len(text)  # last: a record counts from here on
+        _TEXT.pack_into(self._records, record * _RECORD, text)
         return record
 
     def clear(self, record: int | None) -> None:
@@ -99,7 +101,7 @@ class Board:
         """Return the ids of the jobs that were started and not settled."""
         found = []
         for at in range(0, len(self._records), _RECORD):
-            length = self._records[at]
-            if length:
-                found.append(bytes(self._records[at + 1 : at + 1 + length]).decode())
+            (text,) = _TEXT.unpack_from(self._records, at)
+            if text:
+                found.append(text.decode())
         return found

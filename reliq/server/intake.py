@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 
 from reliq.clock import Clock
+from reliq.job import name_text
 from reliq.server.executor.run import Run
 from reliq.server.executor.threads import Threads
 from reliq.server.pace import PATIENCE, PLENTY, Pace
@@ -28,8 +29,6 @@ class Intake:
         self._clock = clock
         self._pace = Pace(len(queues), threads.concurrency)
         self._tally = Tally(clock)
-        self._fresh: list[Claim] = []
-        self._fresh_work = 0.0
 
     def limits(self) -> list[int]:
         """Return how many jobs of each queue fit: one for each free thread, and what is done in no time ahead of them.
@@ -40,7 +39,7 @@ class Intake:
         places = range(len(self._queues))
         if not self._may_start():
             return [0 for _ in places]
-        free, left = max(0, self._threads.free - len(self._fresh)), self._prefetch
+        free, left = self._threads.free, self._prefetch
         if not left or (self._threads.full and not self._threads.due(self._clock.mono(), left)):
             return [free for _ in places]
         left -= self._ahead()
@@ -56,39 +55,16 @@ class Intake:
     def _ahead(self) -> float:
         """Seconds until the threads are through with all there is."""
         threads = self._threads
-        return self._pace.wall(threads.backlog + self._fresh_work, threads.waiting + len(self._fresh))
-
-    @property
-    def fresh(self) -> int:
-        """How many claims have been put off."""
-        return len(self._fresh)
-
-    def put_off(self, claims: Sequence[Claim]) -> None:
-        """Take claims at the next `catch_up`.
-
-        For many at once, while there may be another turn to send: to read them takes as long as the server needs for
-        that turn, so it is done meanwhile.
-        """
-        self._fresh += claims
-        self._fresh_work += sum(self._pace.mean(claim.place) for claim in claims)
-
-    def catch_up(self) -> None:
-        """Take what was put off."""
-        if self._fresh:
-            claims, self._fresh, self._fresh_work = self._fresh, [], 0.0
-            self.take(claims)
+        return self._pace.wall(threads.backlog, threads.waiting)
 
     def take(self, claims: Sequence[Claim]) -> None:
-        """Put claims into the line."""
-        self.catch_up()
+        """Put claims into the line, unread: what was read of hundreds would fall out of the processor's cache."""
         if not claims:
             return
-        now = self._clock.mono()
-        runs = [Run(claim, self._queues[claim.place], now) for claim in claims]
-        for run in runs:
-            if run.job is not None:
-                run.expected = self._pace.expect(run.job.name, run.claim.place)
-        self._threads.push(runs)
+        now, queues, expect = self._clock.mono(), self._queues, self._pace.expect
+        self._threads.push(
+            [Run(claim, queues[claim.place], now, expect(name_text(claim.payload), claim.place)) for claim in claims]
+        )
 
     def overdue(self) -> list[Claim]:
         """Return claims that have waited in vain, taken out of the line; see that the rest does not."""
@@ -100,22 +76,22 @@ class Intake:
 
     def take_back(self, since_before: float = inf) -> list[Claim]:
         """Return all claims that no thread has begun, or the older ones of those in the line."""
-        claims = [run.claim for run in self._threads.take_back(since_before)]
-        if since_before == inf:
-            claims, self._fresh, self._fresh_work = claims + self._fresh, [], 0.0
-        return claims
+        return [run.claim for run in self._threads.take_back(since_before)]
 
     def collect(self) -> list[tuple[Run, Ending]]:
         """Return the runs that ended since the last call."""
         ended = self._threads.collect()
         times: dict[str, list[float]] = defaultdict(list)
         by_queue: dict[str, list[float]] = defaultdict(list)
+        payloads: dict[str, bytes] = {}
         for run, _ in ended:
             if run.definition is not None:
-                times[run.definition.name].append(run.took)
+                name = run.definition.name
+                times[name].append(run.took)
                 by_queue[run.queue].append(run.took)
+                payloads[name] = run.claim.payload
         for name, took in times.items():
-            self._pace.learn(name, sum(took) / len(took))
+            self._pace.learn(name_text(payloads[name]), sum(took) / len(took))
         for queue, took in by_queue.items():
             self._tally.add(queue, took)
         return ended

@@ -1,4 +1,4 @@
-"""Pace: how long jobs run, by their names, and how many of the next ones fit into a given time.
+"""Pace: how long jobs run, by their names as payloads spell them, and how many of the next ones fit into a given time.
 
 Only estimates: they decide how much is claimed ahead and how many threads are woken for it, and whoever waits too
 long behind a wrong one is released.
@@ -22,6 +22,9 @@ PLENTY = 0.75
 MOST = 500
 """The most that is claimed ahead, however quick the jobs are."""
 
+NAMES = 1000
+"""As many names have an estimate; what comes after them counts as unknown. What is in the payloads is anybody's."""
+
 _UNKNOWN = 1.0
 """Seconds assumed of a name that has never run."""
 
@@ -41,10 +44,10 @@ class Pace:
 
     def __init__(self, places: int, threads: int) -> None:
         self._threads = threads
-        self._names: dict[str, float] = {}
+        self._names: dict[bytes, float] = {}
         self._queues: list[float | None] = [None] * places
 
-    def expect(self, name: str, place: int) -> float:
+    def expect(self, name: bytes, place: int) -> float:
         """Return the estimate for a job that was claimed from this place; it counts as a sample of its queue."""
         seconds, mean = self._names.get(name), self._queues[place]
         if seconds is None:
@@ -52,11 +55,12 @@ class Pace:
         self._queues[place] = seconds if mean is None else mean + _MIX * (seconds - mean)
         return seconds
 
-    def learn(self, name: str, seconds: float) -> None:
+    def learn(self, name: bytes, seconds: float) -> None:
         """Take note of how long it has run, on the average of those that ended together."""
         known = self._names.get(name)
         if known is None:
-            self._names[name] = seconds
+            if len(self._names) < NAMES:
+                self._names[name] = seconds
         else:
             self._names[name] = known + _NEW * (min(seconds, 2 * known + _SURPRISE) - known)
 

@@ -90,7 +90,6 @@ class Worker:
         self.identity = new_identity(hostname(), os.getpid())
         self._board.renew(self._epoch)
         self._fetch = fetch_of(self._role, self._store, self.identity, self._clock)
-        self._fetch.link.meanwhile = self._intake.catch_up
         self._processes = Processes(self._store, self._fetch.link)
         self._entry = self._role.entry(self.identity, hostname(), os.getpid(), self._clock.wall())
         self._announced = False
@@ -140,7 +139,7 @@ class Worker:
         self._show(now)
 
     def _held(self) -> int:
-        return self._threads.held + self._intake.fresh + len(self._endings) + len(self._parked)
+        return self._threads.held + len(self._endings) + len(self._parked)
 
     def _standing(self) -> bool:
         """Whether the last confirmed beat is young enough to start something new."""
@@ -162,7 +161,7 @@ class Worker:
         until = now + min(TICK, self._config.beat)
         if self._threads.waiting and self._may_start():
             until = now + LINGER
-        turn = 0.0 if self._intake.fresh else self._turn_due()
+        turn = self._turn_due()
         if turn is not None:
             until = min(until, turn)
         for due in (self._threads.expire(now), self._stop_at, self._kill_at):
@@ -222,7 +221,6 @@ class Worker:
     def _turn(self) -> None:
         due = self._turn_due()
         if due is None or due > self._clock.mono():
-            self._intake.catch_up()
             return
         endings = self._endings
         # What is handed back is for others: the same turn must not claim it again.
@@ -231,7 +229,7 @@ class Worker:
         self._settled_at = self._clock.mono()
         self._endings = []
         self._unmark(endings)
-        (self._intake.put_off if len(claims) > self._threads.concurrency else self._intake.take)(claims)
+        self._intake.take(claims)
 
     def _turn_due(self) -> float | None:
         """When (monotonic clock) the next turn is to be made, None if there is nothing to do."""

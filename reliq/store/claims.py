@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from functools import partial
+from itertools import chain, count
 from typing import Any, NamedTuple
 
 import attrs
@@ -25,21 +25,23 @@ class Condemned(Exception):
     """The identity has been declared dead; it may not claim or settle any more."""
 
 
+_numbers = count(1)
+
 # Claims and endings are made for every job, and nobody changes them: frozen, attrs would take twice as long.
 
 
 @attrs.define
 class Claim:
-    """A job that a process holds: its bytes, its queue's place in the order, who claimed it, and when.
+    """A job that a process holds: its bytes, its queue's place in the order, who claimed it, and its number.
 
-    `claimed` is on the monotonic clock; it only serves to put several claims into their old order. `mark` is what
-    whoever notes which jobs have started keeps with it.
+    Later claims have larger numbers: by them several are put into their old order. `mark` is what whoever notes which
+    jobs have started keeps with it.
     """
 
     payload: bytes
     place: int
     identity: str
-    claimed: float = attrs.field(factory=time.monotonic, eq=False)
+    number: int = attrs.field(factory=partial(next, _numbers), eq=False)
     mark: int | None = attrs.field(default=None, eq=False)
 
 
@@ -148,7 +150,11 @@ class Holding:
         _, refused, claims, emptied, paused, held, _, trimmed = reply
         return Turned(
             refused=[endings[position - 1] for position in refused],
-            claims=[Claim(payload, index - 1, self.identity) for index, *payloads in claims for payload in payloads],
+            claims=[
+                Claim(payload, index - 1, self.identity, number)
+                for index, *payloads in claims
+                for payload, number in zip(payloads, _numbers, strict=False)  # these never end
+            ],
             emptied=[index - 1 for index in emptied],
             paused=[index - 1 for index in paused],
             held=held,
@@ -178,9 +184,9 @@ def release_all(claims: Sequence[Claim]) -> list[Ending]:
     return [Ending(claim, Release(), "") for claim in claims]
 
 
-def _settle_order(ending: Ending) -> tuple[bool, float]:
+def _settle_order(ending: Ending) -> tuple[bool, int]:
     """Releases last, the newest claim first, so that the oldest lies foremost."""
-    return (True, -ending.claim.claimed) if isinstance(ending.outcome, Release) else (False, 0.0)
+    return (True, -ending.claim.number) if isinstance(ending.outcome, Release) else (False, 0)
 
 
 def _by_place(endings: list[Ending]) -> list[list[Ending]]:

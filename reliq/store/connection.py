@@ -8,7 +8,7 @@ for workers.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import hiredis
@@ -67,8 +67,6 @@ class Link:
         self.client_id: int | None = None
         self.run_id = ""
         """The run of the server that gave `client_id`; empty where it may not be asked."""
-        self.meanwhile: Callable[[], object] | None = None
-        """What `call` does while the server is at work."""
         self.generation = 0
         """How many connections were made."""
         self.former: list[tuple[str, int]] = []
@@ -89,12 +87,6 @@ class Link:
     def call(self, *command: Any) -> Any:
         """Send one command and return its reply."""
         self.send(*command)
-        if self.meanwhile is not None:
-            try:
-                self.meanwhile()
-            except BaseException:
-                self.close()  # the reply is still to come, and would be taken for that of the next command
-                raise
         return self.receive()
 
     def call_many(self, commands: Sequence[Sequence[Any]]) -> list[Any]:

@@ -21,6 +21,7 @@ from reliq.job import (
     encode,
     jid_of,
     members,
+    name_text,
     new_jid,
     new_jids,
     text_of,
@@ -197,8 +198,44 @@ def test_a_payload_of_another_program() -> None:
     assert (job.name, job.args, job.retry, job.created_at) == ("A", [100.0], True, 1700000000.123)
 
 
-def test_long_integers_stay_whole() -> None:
-    assert decode(b'{"class":"A","args":[' + b"7" * 300 + b"]}").args == [int("7" * 300)]
+LONG = [2**64, -(2**63) - 1, 10**19, 10**40, -(10**18), 10**18, 2**64 - 1, 1.5, 1e300, "1" * 300, None, True, 7]
+
+
+@given(st.lists(st.recursive(st.sampled_from(LONG), lambda inside: st.lists(inside, max_size=2), max_leaves=6)))
+def test_long_integers_stay_whole(args: list[Any]) -> None:
+    # As the standard library writes and reads them: exactly.
+    kept = decode(json.dumps({"class": "A", "args": args}).encode()).args
+    assert kept == args
+    assert repr(kept) == repr(args)
+
+
+@given(st.lists(st.sampled_from(LONG), max_size=3))
+def test_long_integers_stay_whole_by_their_names(values: list[Any]) -> None:
+    kwargs = {f"key{at}": value for at, value in enumerate(values)}
+    kept = decode(json.dumps({"class": "A", "args": [], "kwargs": kwargs}).encode()).kwargs
+    assert repr(kept) == repr(kwargs)
+
+
+@pytest.mark.parametrize(
+    ("payload", "text"),
+    [
+        (b'{"class":"Mail","args":[]}', b"Mail"),
+        (b'{"retry":true,"queue":"default","class":"Mail","args":[1]}', b"Mail"),
+        (b'{"class" : "Mail"}', b"Mail"),
+        (b'{"class": ""}', b""),
+        ('{"class":"Größe"}'.encode(), "Größe".encode()),
+        (b'{"args":[{"class":"A"}],"class":"B"}', b"A"),  # a guess, and wrong
+        (b'{"klass":"Mail"}', b""),
+        (b"", b""),
+    ],
+)
+def test_the_text_of_a_name_is_found_without_reading_all(payload: bytes, text: bytes) -> None:
+    assert name_text(payload) == text
+
+
+@given(st.binary(max_size=40), st.sampled_from([b"", b'"class":"', b'"class": "']))
+def test_the_text_of_a_name_is_a_part_of_whatever_it_is_given(payload: bytes, before: bytes) -> None:
+    assert name_text(before + payload) in before + payload
 
 
 @pytest.mark.parametrize(

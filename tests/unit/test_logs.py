@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import reliq
-from reliq.attempt import Attempt, enter, leave
+from reliq.attempt import Attempt, current
 from reliq.server.logs import FORMAT, Console, Json, Origin
 
 
@@ -83,9 +83,9 @@ def as_text() -> Log:
 @pytest.fixture
 def in_job() -> Iterator[None]:
     """The test runs inside a job."""
-    token = enter(Running(ATTEMPT))
+    token = current.set(Running(ATTEMPT))
     yield
-    leave(token)
+    current.reset(token)
 
 
 def test_a_line_outside_of_jobs(as_json: Log, as_text: Log) -> None:
@@ -121,10 +121,10 @@ def test_jobs_side_by_side_are_told_apart(as_json: Log) -> None:
         return Attempt(jid, "SendMail", "mail", 1, identity="web:7:0123456789ab", asked=None)  # type: ignore[arg-type]
 
     def work(jid: str, barrier: threading.Barrier) -> None:
-        token = enter(Running(attempt(jid)))
+        token = current.set(Running(attempt(jid)))
         barrier.wait(5)
         as_json.logger.info("I am %s", jid)
-        leave(token)
+        current.reset(token)
 
     barrier = threading.Barrier(3)
     threads = [threading.Thread(target=work, args=(f"thread{number}", barrier)) for number in range(3)]
@@ -134,7 +134,7 @@ def test_jobs_side_by_side_are_told_apart(as_json: Log) -> None:
         thread.join()
 
     async def wait(jid: str) -> None:
-        enter(Running(attempt(jid)))
+        current.set(Running(attempt(jid)))
         for _ in range(3):
             await asyncio.sleep(0)
             as_json.logger.info("I am %s", jid)
@@ -234,7 +234,7 @@ def test_the_filter_of_the_documentation(as_text: Log) -> None:
     handler.addFilter(names["InJob"]())
     as_text.logger.addHandler(handler)
     as_text.logger.info("outside")
-    token = enter(Running(ATTEMPT))
+    token = current.set(Running(ATTEMPT))
     as_text.logger.info("inside")
-    leave(token)
+    current.reset(token)
     assert out.getvalue() == "- outside\n6bbe072f06ef1ba3b0525844 inside\n"

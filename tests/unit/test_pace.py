@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reliq.server.pace import MOST, OVERHEAD, PATIENCE, Pace
+from reliq.server.pace import MOST, NAMES, OVERHEAD, PATIENCE, Pace
 
 PREFETCH = 0.005
 
@@ -13,15 +13,23 @@ def taught(threads: int = 1, **seconds: float) -> Pace:
     """One queue, whose jobs have run so long."""
     pace = Pace(1, threads)
     for name, one in seconds.items():
-        pace.learn(name, one)
-        pace.expect(name, 0)
+        pace.learn(name.encode(), one)
+        pace.expect(name.encode(), 0)
     return pace
 
 
 def test_nothing_is_known_of_a_new_name() -> None:
     pace = Pace(1, 10)
-    assert pace.expect("new", 0) == 1.0
+    assert pace.expect(b"new", 0) == 1.0
     assert pace.ahead(0, PREFETCH) == 0
+
+
+def test_a_flood_of_names_is_not_remembered() -> None:
+    pace = Pace(1, 1)
+    for number in range(NAMES + 10):
+        pace.learn(b"%d" % number, 0.25)
+    assert pace.expect(b"%d" % (NAMES - 1), 0) == 0.25
+    assert pace.expect(b"%d" % NAMES, 0) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -39,30 +47,30 @@ def test_no_time_no_jobs() -> None:
 
 def test_a_thread_that_had_to_wait_says_little_about_the_job() -> None:
     pace = taught(work=5e-6)
-    pace.learn("work", 0.01)
-    assert pace.expect("work", 0) < 50e-6
+    pace.learn(b"work", 0.01)
+    assert pace.expect(b"work", 0) < 50e-6
 
 
 def test_a_job_that_has_become_slow_is_found_out() -> None:
     pace = taught(work=5e-6)
     for _ in range(60):
-        pace.learn("work", 1.0)
-    assert pace.expect("work", 0) > 0.5
+        pace.learn(b"work", 1.0)
+    assert pace.expect(b"work", 0) > 0.5
 
 
 def test_a_job_that_has_become_quick_is_found_out() -> None:
     pace = taught(work=1.0)
     for _ in range(150):
-        pace.learn("work", 5e-6)
-        pace.expect("work", 0)
+        pace.learn(b"work", 5e-6)
+        pace.expect(b"work", 0)
     assert pace.ahead(0, PREFETCH) > 100
 
 
 def test_slow_jobs_among_quick_ones_keep_a_queue_from_being_claimed_ahead() -> None:
     pace = taught(quick=5e-6, slow=1.0)
     for _ in range(20):
-        pace.expect("quick", 0)
-        pace.expect("slow", 0)
+        pace.expect(b"quick", 0)
+        pace.expect(b"slow", 0)
     assert pace.ahead(0, PREFETCH) == 0
 
 
@@ -70,8 +78,8 @@ def test_slow_jobs_among_quick_ones_keep_a_queue_from_being_claimed_ahead() -> N
 def test_what_is_claimed_ahead_fits(times: list[float], budget: float, threads: int) -> None:
     pace = Pace(1, threads)
     for seconds in times:
-        pace.learn("work", seconds)
-        pace.expect("work", 0)
+        pace.learn(b"work", seconds)
+        pace.expect(b"work", 0)
     jobs = pace.ahead(0, budget)
     assert 0 <= jobs <= MOST
     assert pace.wall(jobs * pace.mean(0), jobs) <= budget + OVERHEAD

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from reliq.attempt import Attempt, enter, leave
+from reliq.attempt import Attempt, current
 from reliq.errors import BadPayload, Interrupt, JobInterrupted, UnknownJob
 from reliq.handlers import Definition, Handlers
-from reliq.job import Job, anonymous_jid, decode
+from reliq.job import Job, decode, jid_of
 from reliq.outcome import DONE, Bury, Drop, Outcome, Release, Retry, of_error
 from reliq.store.claims import Claim, Ending
 from reliq.store.probe import Probe
@@ -34,13 +34,16 @@ class Run:
 
     Decode, find the function, call it, and turn what happened into an outcome: each step's error leads to the
     same place, `of_error`. `since` is when the loop had the claim and `begun` when a thread took it (monotonic clock),
-    `expected` and `took` how long it is expected to run, and did (seconds).
+    `expected` and `took` how long it is expected to run, and did (seconds). `upto` is for the line it waits in.
+
+    Hundreds wait and hundreds are to be settled, so a run keeps what it needs for that, and all else while it runs.
     """
 
     __slots__ = (
         "_asked",
         "_attempt",
         "_cancel",
+        "_job",
         "_lock",
         "_probe",
         "_raised",
@@ -51,45 +54,46 @@ class Run:
         "definition",
         "error",
         "expected",
-        "job",
         "queue",
         "since",
         "took",
+        "upto",
     )
 
-    def __init__(self, claim: Claim, queue: str, since: float) -> None:
+    def __init__(self, claim: Claim, queue: str, since: float, expected: float = 0.0) -> None:
         self.claim = claim
         self.queue = queue
         self.since = since
-        self.expected = 0.0
+        self.expected = expected
+        self.upto = 0.0
         self.begun = 0.0
         self.took = 0.0
-        self.job: Job | None = None
         self.definition: Definition | None = None
         self.deadline: float | None = None
         self.error: BaseException | None = None
-        self._lock = threading.Lock()
+        self._job: Job | None = None
+        self._lock: threading.Lock | None = None
         self._thread: int | None = None
         self._cancel: Callable[[], object] | None = None
         self._asked = False
         self._raised: type[Interrupt] | None = None
         self._probe: Probe | None = None
         self._attempt: Attempt | None = None
+
+    @property
+    def job(self) -> Job | None:
+        """What the payload says, None if it cannot be read. Read for this question, except while it runs."""
+        if self._job is not None:
+            return self._job
         try:
-            self.job = decode(claim.payload)
-        except BadPayload as error:
-            self.error = error  # its time comes in `go`
+            return decode(self.claim.payload)
+        except BadPayload:
+            return None
 
     @property
     def jid(self) -> str:
         """The job's id, or its stand-in."""
-        return self.job.jid if self.job is not None else anonymous_jid(self.claim.payload)
-
-    @property
-    def number(self) -> int:
-        """1 on the first run, and one more after each failure."""
-        count = self.job.retry_count if self.job is not None else None
-        return 1 if count is None else count + 2
+        return jid_of(self.claim.payload)
 
     @property
     def thread(self) -> int | None:
@@ -104,32 +108,39 @@ class Run:
         runner: Callable[[], asyncio.Runner],
     ) -> Ending:
         """Run to the end, whatever it is. `record` notes, before anything else, that the job has started."""
-        self._probe = probe
+        claim, self._probe, self._lock = self.claim, probe, threading.Lock()
         try:
-            job = self._readable()
-            self.claim.mark = record(job.jid)
-            self.definition = handlers.find(job.name)
-            self._call(job, self.definition, runner)
-            return Ending(self.claim, DONE, job.jid)
+            job = self._job = decode(claim.payload)
+            claim.mark = record(job.jid)
+            definition = self.definition = handlers.find(job.name)
+            self._call(job, definition, runner)
+            return Ending(claim, DONE, job.jid)
         except BaseException as error:  # noqa: BLE001 - a job may raise anything; all of it becomes an outcome
             self.error = error
-            return Ending(self.claim, self._failed(error), self.jid)
+            return Ending(claim, self._failed(error), self.jid)
+        finally:
+            self._job = self._attempt = self._lock = None
 
     def log_fields(self, outcome: Outcome | None = None) -> dict[str, Any]:
         """Return what a log line about it, or about its end, says besides the text."""
-        name = self.job.name if self.job else None
-        fields: dict[str, Any] = {"jid": self.jid, "job": name, "queue": self.queue, "attempt": self.number}
+        job = self.job
+        fields: dict[str, Any] = {
+            "jid": job.jid if job else self.jid,
+            "job": job.name if job else None,
+            "queue": self.queue,
+            "attempt": _number(job) if job else 1,
+        }
         if outcome is not None:
             fields |= {"outcome": type(outcome).__name__.lower(), "seconds": round(self.took, 6)}
         return fields
 
     def report(self, failure: Retry | Bury | Drop) -> None:
         """Write to the log how it failed."""
-        name = self.job.name if self.job else "unreadable job"
+        fields = self.log_fields(failure)
         fate = {Retry: "is retried", Bury: "is buried", Drop: "is dropped"}[type(failure)]
         level = logging.ERROR if isinstance(failure, Bury) else logging.WARNING  # nobody runs it again by himself
-        said = (name, self.jid, fate, failure.error)
-        _log.log(level, "%s %s failed and %s: %s", *said, exc_info=self.error, extra=self.log_fields(failure))
+        said = (fields["job"] or "unreadable job", fields["jid"], fate, failure.error)
+        _log.log(level, "%s %s failed and %s: %s", *said, exc_info=self.error, extra=fields)
 
     def report_in_vain(self) -> None:
         """Write to the log that it ended when its process had been declared dead."""
@@ -142,9 +153,10 @@ class Run:
         A coroutine is cancelled at its next await. A function gets the exception at its next bytecode: one that
         waits inside C sees it only when that returns.
         """
-        if self._raised is not None:
+        lock = self._lock
+        if lock is None or self._raised is not None:
             return False  # before the lock: an exception that is under way may have struck its holder
-        with self._lock:
+        with lock:
             # First ask, then look whether it runs. The other side first ends, then looks whether somebody asks, and
             # takes the lock only if so: one of the two sees the other.
             self._asked = True
@@ -158,22 +170,17 @@ class Run:
                 _raise_in(self._thread, kind)
             return True
 
-    def _readable(self) -> Job:
-        if self.job is None:
-            raise self.error or BadPayload("the payload cannot be read")
-        return self.job
-
     def attempt(self) -> Attempt:
         """Return what the job can learn about this run; only while `go` is under way."""
         if self._attempt is None:
-            job, probe = self.job, self._probe
+            job, probe = self._job, self._probe
             assert job is not None and probe is not None  # noqa: S101, PT018 - a job that runs has been read
             identity = self.claim.identity
-            self._attempt = Attempt(job.jid, job.name, self.queue, self.number, identity=identity, asked=probe)
+            self._attempt = Attempt(job.jid, job.name, self.queue, _number(job), identity=identity, asked=probe)
         return self._attempt
 
     def _call(self, job: Job, definition: Definition, runner: Callable[[], asyncio.Runner]) -> None:
-        token = enter(self)
+        token = current.set(self)
         try:
             if definition.is_async:
                 self._await(definition.function(*job.args, **job.kwargs), job, runner())
@@ -193,7 +200,7 @@ class Run:
             raise
         finally:
             self._close()
-            leave(token)
+            current.reset(token)
 
     def _await(self, waiting: Coroutine[Any, Any, Any], job: Job, runner: asyncio.Runner) -> None:
         async def main() -> None:
@@ -217,7 +224,7 @@ class Run:
 
     def _close(self) -> None:
         thread, self._thread, self.deadline = self._thread, None, None
-        if self._asked and thread is not None:
+        if self._asked and thread is not None and self._lock is not None:
             with self._lock:
                 if self._raised is not None and self._cancel is None:
                     # One that was asked for but not delivered yet must not hit the next job of this thread.
@@ -230,7 +237,7 @@ class Run:
             limit = self.definition.timeout if self.definition else None
             error = self._raised(f"ran longer than {limit:g} s").with_traceback(error.__traceback__)
             self.error = error
-        raw, job = self.claim.payload, self.job
+        raw, job = self.claim.payload, self._job
         try:
             if isinstance(error, UnknownJob):
                 return of_error(raw, job, error, limit=UNKNOWN_RETRIES, queue=self.queue)
@@ -238,3 +245,8 @@ class Run:
             return of_error(raw, job, error, retry=retry, queue=self.queue)
         except Exception as failure:  # noqa: BLE001 - whatever cannot be written down must still not be lost
             return Bury(raw, f"{type(error).__name__}, and it could not be recorded: {failure!r}")
+
+
+def _number(job: Job) -> int:
+    """1 on the first run, and one more after each failure."""
+    return 1 if job.retry_count is None else job.retry_count + 2

@@ -69,6 +69,7 @@ class Threads:
         self._line: deque[Run] = deque()
         self._done: deque[tuple[Run, Ending]] = deque()
         self._held = 0
+        self._work_pushed = 0.0  # seconds that all runs there ever were in the line are expected to take
         self._slots: list[Slot] = []
         self._resting: deque[Slot] = deque()
         self._loops: dict[int, asyncio.AbstractEventLoop] = {}
@@ -90,7 +91,11 @@ class Threads:
     @property
     def backlog(self) -> float:
         """Seconds that the runs in the line are expected to take, one after the other."""
-        return sum(run.expected for run in self._line.copy())  # a copy is made at once, while threads take from it
+        try:
+            first = self._line[0]
+        except IndexError:
+            return 0.0
+        return self._work_pushed - first.upto + first.expected
 
     @property
     def busy(self) -> int:
@@ -119,8 +124,14 @@ class Threads:
 
     def push(self, runs: Sequence[Run]) -> None:
         """Put runs at the end of the line, and wake as many threads as they are worth."""
-        slow = sum(run.expected >= QUICK for run in runs)
-        quick = sum(run.expected for run in runs if run.expected < QUICK)
+        slow, quick = 0, 0.0
+        for run in runs:
+            if run.expected >= QUICK:
+                slow += 1
+            else:
+                quick += run.expected
+            self._work_pushed += run.expected
+            run.upto = self._work_pushed
         self._held += len(runs)
         self._line.extend(runs)
         self._mark = int(PLENTY * len(self._line))
@@ -249,13 +260,14 @@ class Threads:
                 self._wake()
 
     def _run(self, run: Run, runner: Callable[[], asyncio.Runner]) -> Ending:
-        if not self._log_jobs or run.job is None:
+        job = run.job if self._log_jobs else None
+        if job is None:
             return run.go(self._handlers, self._probe, self._record, runner)
-        _log.info("%s %s starts", run.job.name, run.jid, extra=run.log_fields())
+        _log.info("%s %s starts", job.name, job.jid, extra=run.log_fields())
         ending = run.go(self._handlers, self._probe, self._record, runner)
         run.took = time.monotonic() - run.begun
         fields = run.log_fields(ending.outcome)
-        _log.info("%s %s: %s after %.3f s", run.job.name, run.jid, fields["outcome"], run.took, extra=fields)
+        _log.info("%s %s: %s after %.3f s", job.name, job.jid, fields["outcome"], run.took, extra=fields)
         return ending
 
     def _rest(self, slot: Slot) -> None:

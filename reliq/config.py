@@ -137,7 +137,8 @@ class WorkerConfig:
 
     Queues are taken in strict order when no queue has a weight, weighted when one has, random when all
     weights are 1. `prefetch` is how much work, by the run times seen so far, is claimed beyond the free slots;
-    0 turns that off. With `log_jobs` the start and the end of each job are logged.
+    0 turns that off. With `log_jobs` the start and the end of each job are logged. `http` is where probes and metrics
+    are served, empty for nowhere; `live` how long no turn may happen, while slots are free, until /live says so.
     """
 
     app: str
@@ -148,6 +149,8 @@ class WorkerConfig:
     timeout: float = 25.0
     grace: float = 3.0
     prefetch: float = 0.005
+    http: str = ""
+    live: float = 30.0
     log_jobs: bool = False
     exit_on_unreachable: bool = False
     log_level: str = attrs.field(default="INFO", converter=_upper)
@@ -171,6 +174,8 @@ class WorkerConfig:
             raise ConfigError(f"timeout = {self.timeout}: give seconds, 0 or more")
         if not 0 <= self.prefetch <= 1:
             raise ConfigError(f"prefetch = {self.prefetch}: give seconds from 0 (off) to 1")
+        if not 1 <= self.live < math.inf:
+            raise ConfigError(f"live = {self.live}: give seconds, at least 1")
         if not 0 < self.grace < math.inf:
             raise ConfigError(f"grace = {self.grace}: give seconds above 0")
 

@@ -1,6 +1,6 @@
 """The payload: a job as JSON text, in and out, in Sidekiq's own fields.
 
-Bytes that go back into Redis are edited as text (`with_fields`), never decoded and encoded again: a 300-digit
+Bytes that go back into Redis are edited as text (`reliq.edit`), never decoded and encoded again: a 300-digit
 integer or a float that another language wrote in its own way stays what it was.
 """
 
@@ -27,7 +27,6 @@ _CLASS = b'"class":"'
 _SPACED_CLASS = re.compile(rb'"class"\s*:\s*"')
 _DIGITS = bytes(48 if 48 <= code <= 57 else code for code in range(256))
 _LONG_NUMBER = b"0" * 19
-_SPACE = re.compile(r"[ \t\r\n]*")
 _MAX_DEPTH = 200  # orjson goes no deeper than 254
 
 
@@ -309,7 +308,7 @@ def _load(payload: bytes) -> Any:
         if _is_plain(data) or _LONG_NUMBER not in payload.translate(_DIGITS):
             return data
     try:
-        return json.loads(payload.decode(), parse_constant=_refuse_constant)
+        return json.loads(payload.decode(), parse_constant=refuse_constant)
     except UnicodeDecodeError as error:
         raise BadPayload(f"the payload is not UTF-8 at byte {error.start}") from None
     except (ValueError, RecursionError) as error:
@@ -324,7 +323,8 @@ def _is_plain(data: Any) -> bool:
     return not args or (type(args) is list and _SURE.issuperset(map(type, args)))
 
 
-def _refuse_constant(text: str) -> Any:
+def refuse_constant(text: str) -> Any:
+    """Raise ValueError: what a reader of JSON calls for NaN and its like."""
     raise ValueError(f"{text} is not a JSON value")
 
 
@@ -343,76 +343,6 @@ def _seconds(value: object) -> float | None:
     if isinstance(value, float):
         return value
     return value / 1000.0 if isinstance(value, int) and abs(value) < 2**63 else None
-
-
-# -- editing a payload as text ------------------------------------------------------------------------------------
-
-_scanner = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_refuse_constant)
-
-
-def members(payload: bytes) -> dict[str, str]:
-    """Return each top-level member of a JSON object as the text it was written in.
-
-    Bytes that are no UTF-8 are kept as surrogate escapes. Of a key that comes twice the last one counts, as in
-    every common reader. Raises BadPayload if the text is no JSON object.
-    """
-    return {key: value for key, (_, value) in _scan(payload).items()}
-
-
-def with_fields(payload: bytes, fields: Mapping[str, object]) -> bytes:
-    """Return the payload with these top-level fields set; the text of all others, keys too, stays as it was.
-
-    Raises BadPayload if the text is no JSON object.
-    """
-    texts = _scan(payload)
-    for key, value in fields.items():
-        texts[key] = orjson.dumps(key).decode(), orjson.dumps(value).decode()
-    body = ",".join(f"{key}:{value}" for key, value in texts.values())
-    return f"{{{body}}}".encode("utf-8", "surrogateescape")
-
-
-def _scan(payload: bytes) -> dict[str, tuple[str, str]]:
-    text = payload.decode("utf-8", "surrogateescape")
-    try:
-        return _scan_text(text)
-    except (ValueError, IndexError, RecursionError, StopIteration) as error:
-        raise BadPayload(f"the payload is not a JSON object: {error}") from None
-
-
-def _scan_text(text: str) -> dict[str, tuple[str, str]]:
-    """Return the texts of each member's key and value, by the key."""
-    found: dict[str, tuple[str, str]] = {}
-    at = _skip(text, 0)
-    if text[at] != "{":
-        raise ValueError("no opening brace")
-    at = _skip(text, at + 1)
-    while text[at] != "}":
-        if text[at] != '"':
-            raise ValueError(f"no key at character {at}")
-        begin = at
-        key, at = _scanner.raw_decode(text, begin)
-        key_text = text[begin:at]
-        at = _skip(text, at)
-        if text[at] != ":":
-            raise ValueError(f"no colon at character {at}")
-        start = _skip(text, at + 1)
-        _, end = _scanner.raw_decode(text, start)
-        found[key] = key_text, text[start:end]
-        at = _skip(text, end)
-        if text[at] == ",":
-            at = _skip(text, at + 1)
-            if text[at] == "}":
-                raise ValueError(f"a comma before the end at character {at}")
-        elif text[at] != "}":
-            raise ValueError(f"no comma at character {at}")
-    if _skip(text, at + 1) != len(text):
-        raise ValueError("text after the end")
-    return found
-
-
-def _skip(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
-    return at if match is None else match.end()
 
 
 def text_of(value: str) -> str:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import attrs
 
 from reliq.backoff import MAX_RETRIES, retry_delay
+from reliq.edit import with_fields
 from reliq.errors import BadArguments, BadPayload, JobInterrupted
-from reliq.job import Job, text_of, with_fields
+from reliq.job import Job, text_of
 
 MAX_MESSAGE = 10_000
 """Characters of an error message that are kept, as in Sidekiq."""

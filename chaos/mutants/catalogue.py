@@ -138,12 +138,12 @@ MUTANTS: tuple[Mutant, ...] = (
         edits=(
             Edit(
                 "reliq/server/process.py",
-                "        self._unmark(endings)\n        (self._intake.put_off",
-                "        self._unmark(endings)\n"
+                "        self._hands_back = False\n        self._intake.take(claims)",
+                "        self._hands_back = False\n"
                 "        for claim in claims:\n"
-                "            name = self._queues[claim.place]\n"
+                "            name = self._role.queues[claim.place]\n"
                 '            self._fetch.link.call("LREM", f"private:{claim.identity}:{name}", -1, claim.payload)\n'
-                "        (self._intake.put_off",
+                "        self._intake.take(claims)",
             ),
         ),
         scenario="kills",
@@ -308,7 +308,7 @@ MUTANTS: tuple[Mutant, ...] = (
         edits=(
             Edit(
                 "reliq/server/supervisor.py",
-                "                self._orphans.append(Orphan(entry, counter, child.board.started(), cause))\n",
+                "                self._orphans.append(Orphan(child, entry, counter, child.board.started(), cause))\n",
                 "",
             ),
         ),

@@ -49,6 +49,8 @@ _pidfile_option = click.option(
 @click.option("--beat", type=float, help="Seconds between heartbeats (1).")
 @click.option("--ttl", type=float, help="Seconds that a heartbeat lasts (10).")
 @click.option("--confirm", type=float, help="Seconds that a missing heartbeat is watched (8).")
+@click.option("--http", metavar="HOST:PORT", help="Serve /live, /ready and /metrics there; :PORT for all interfaces.")
+@click.option("--live", type=float, help="Seconds without a turn, while slots are free, until /live fails (30).")
 @click.option("--log-jobs", is_flag=True, default=None, help="Log the start and the end of each job.")
 @click.option("--exit-on-unreachable", is_flag=True, default=None, help="Exit with 69 instead of waiting for Redis.")
 @log_options

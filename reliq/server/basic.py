@@ -45,6 +45,8 @@ class BasicFetch:
     """The fetcher of `--no-superfetch`."""
 
     suspicious = False
+    number = -1
+    """Its transactions have none."""
 
     def __init__(self, store: Store, order: Order, identity: str, queues: Sequence[str], clock: Clock) -> None:
         self.identity = identity

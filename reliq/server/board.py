@@ -14,9 +14,10 @@ from multiprocessing.context import BaseContext
 from struct import Struct
 from typing import Any
 
+from reliq.server.counts import SIZE, Table
 from reliq.server.pace import MOST
 
-_STANDING, _FENCED, _BUSY, _HELD = 0, 2, 3, 4
+_STANDING, _FENCED, _BUSY, _HELD, _PROOF, _EXCUSED = 0, 2, 3, 4, 5, 6
 _NUMBERS = 8
 _RECORD = 128
 _LONGEST = _RECORD - 1
@@ -29,7 +30,7 @@ _SPARE = 64 + 2 * MOST
 
 def allocate(context: BaseContext, concurrency: int) -> Any:
     """Return zeroed shared memory for a process of this concurrency; it is passed to the process as it is."""
-    return context.RawArray(c_char, _NUMBERS * 8 + (2 * concurrency + _SPARE) * _RECORD)
+    return context.RawArray(c_char, _NUMBERS * 8 + SIZE + (2 * concurrency + _SPARE) * _RECORD)
 
 
 class Board:
@@ -38,7 +39,9 @@ class Board:
     def __init__(self, memory: Array[c_char]) -> None:
         raw = memoryview(memory).cast("B")
         self._numbers = raw[: _NUMBERS * 8].cast("d")
-        self._records = raw[_NUMBERS * 8 :]
+        self.table = Table(raw[_NUMBERS * 8 : _NUMBERS * 8 + SIZE])
+        """What the process has done, by counts."""
+        self._records = raw[_NUMBERS * 8 + SIZE :]
         self._free = list(range(len(self._records) // _RECORD))
 
     # -- written by whoever beats for the process
@@ -61,6 +64,15 @@ class Board:
         """Note the number of jobs that run, and of all that are held."""
         self._numbers[_BUSY] = busy
         self._numbers[_HELD] = held
+
+    def attend(self, now: float, *, proved: bool, excused: bool) -> None:
+        """Note at this time (monotonic clock) whether a turn has just happened, and whether none need happen now.
+
+        While none need, and until it has been noted that one must again, being here is proof enough.
+        """
+        if proved or excused or self.excused:
+            self._numbers[_PROOF] = now
+        self._numbers[_EXCUSED] = excused  # after the proof: nobody must see an old one without the excuse
 
     def start(self, jid: str) -> int | None:
         """Note that a job starts; returns its record, None if the id is too long or no record is free."""
@@ -96,6 +108,16 @@ class Board:
     def held(self) -> int:
         """Jobs that are claimed and not settled."""
         return int(self._numbers[_HELD])
+
+    @property
+    def proof(self) -> float:
+        """When (monotonic clock) a turn happened last, or none needed to; 0 before the first."""
+        return self._numbers[_PROOF]
+
+    @property
+    def excused(self) -> bool:
+        """True while the process need not make turns: it has no free slot, or was told to claim no more."""
+        return bool(self._numbers[_EXCUSED])
 
     def started(self) -> list[str]:
         """Return the ids of the jobs that were started and not settled."""

@@ -6,6 +6,7 @@ import contextlib
 import math
 import multiprocessing
 import os
+import selectors
 import signal
 import sys
 import time
@@ -44,11 +45,20 @@ class Child:
     stuck: bool = False
     failure: str | None = None
     unreachable: str | None = None
+    counted: bool = False
+    pid: int = attrs.field(init=False)
+    """The process id, also when it has been buried."""
+
+    @pid.default
+    def _pid(self) -> int:
+        return self.process.pid or 0
 
     @property
-    def pid(self) -> int:
-        """The process id."""
-        return self.process.pid or 0
+    def has_ended(self) -> bool:
+        """Whether the kernel says so."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.death, selectors.EVENT_READ)
+            return bool(selector.select(0))
 
     def tell(self, *message: Any) -> None:
         """Send a word; one that is dying does not get it."""
@@ -97,6 +107,18 @@ class Child:
         if code < 0:
             return f"was killed by {signal.Signals(-code).name}"
         return f"exited with code {code}"
+
+
+@attrs.frozen
+class Orphan:
+    """What a dead child left: everything that recovery needs, until it has succeeded."""
+
+    child: Child
+    entry: Entry
+    counter: str
+    started: list[str]
+    cause: str
+    since: float = attrs.field(factory=time.monotonic)
 
 
 class Nursery:

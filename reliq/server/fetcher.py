@@ -105,6 +105,11 @@ class SuperFetch:
         return turned.claims
 
     @property
+    def number(self) -> int:
+        """The number of the last turn, applied or not."""
+        return self._holding.number
+
+    @property
     def suspicious(self) -> bool:
         """True when the last turn saw more in the private lists than is known: `recover` brings it in."""
         return self._audit
@@ -207,7 +212,7 @@ class SuperFetch:
             if held[claim.payload] > 0:
                 held[claim.payload] -= 1
                 self._learn([claim])
-        new = [Claim(payload, place, self.identity) for payload in held.elements()]
+        new = [self._holding.claim(payload, place) for payload in held.elements()]
         self._learn(new)
         return new
 

@@ -130,6 +130,14 @@ class Heartbeat(Service):
             self._on_signal(entry.identity, signal)
 
 
+def beat_for(patient: Patient, store: Store, clock: Clock) -> Heartbeat:
+    """Return a heartbeat for this one alone, which has started."""
+    heart = Heartbeat(store, clock, lambda *_: None)
+    heart.add(patient)
+    heart.start()
+    return heart
+
+
 def hostname() -> str:
     """Return the machine's name as identities carry it: the pod's name on Kubernetes."""
     return socket.gethostname()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 import attrs
@@ -20,14 +21,15 @@ from reliq.config import Config
 from reliq.errors import JobInterrupted, OldServer, StoreError
 from reliq.outcome import DONE, Bury, Drop, Release, Retry
 from reliq.server.board import Board
+from reliq.server.counts import Counts
 from reliq.server.ears import Ears
 from reliq.server.executor.run import Run
 from reliq.server.executor.threads import Threads
 from reliq.server.fetching import fetch_of
-from reliq.server.heartbeat import Heartbeat, Patient, hostname
+from reliq.server.heartbeat import Heartbeat, Patient, beat_for, hostname
 from reliq.server.intake import Intake
 from reliq.server.role import Role
-from reliq.server.view import work_of
+from reliq.server.telling import Telling
 from reliq.store.claims import Claim, Condemned, Ending, release_all
 from reliq.store.connection import check_server
 from reliq.store.opening import Store
@@ -50,9 +52,9 @@ class Worker:
         self._config = config
         self._role = role
         self._board = board
+        self._counts = Counts(board.table)
         self._clock = SystemClock()
         self._store = Store(config)
-        self._queues = role.queues
         self._ears = Ears(pipe)
         self._probe = Probe(self._store)
         self._threads = Threads(
@@ -82,8 +84,7 @@ class Worker:
         self._broken: StoreError | None = None
         self._failures = 0
         self._retry_at = 0.0
-        self._shown_at = 0.0
-        self._shown = False
+        self._telling = Telling(self._threads, self._intake, self._clock, config.beat)
         self._begin_identity()
 
     def _begin_identity(self) -> None:
@@ -136,7 +137,7 @@ class Worker:
         self._release(self._intake.take_back() if self._mute else self._intake.overdue())
         self._turn()
         self._ring_off_or_on()
-        self._show(now)
+        self._telling.tell(self._processes, self.identity, now)
 
     def _held(self) -> int:
         return self._threads.held + len(self._endings) + len(self._parked)
@@ -171,6 +172,7 @@ class Worker:
 
     def _listen(self, pause: float) -> None:
         self._board.count(self._threads.busy, self._held())
+        self._attend()
         if self._quiet_asked and self._announced and not self._broken and not self._fetch.sockets():
             # Only now does what the board says hold: no doorbell can bring another job.
             self._quiet_asked = False
@@ -185,15 +187,17 @@ class Worker:
             self._orphaned()
         for bell in heard.rung:
             claim = self._fetch.ring(bell)
-            if claim is not None:
-                self._intake.take([claim])
+            self._attend(proved=True)
+            self._intake.take([] if claim is None else [claim])
+
+    def _attend(self, *, proved: bool = False) -> None:
+        excused = self._mute or self._threads.busy >= self._threads.concurrency
+        self._board.attend(self._clock.mono(), proved=proved, excused=excused)
 
     def _orphaned(self) -> None:
         """The supervisor is gone: beat for oneself, finish, and leave."""
         _log.warning("the supervisor is gone: this process finishes its jobs and leaves")
-        self._own_heart = Heartbeat(self._store, self._clock, lambda *_: None)
-        self._own_heart.add(Patient(self._entry, self._epoch, self._board, {}))
-        self._own_heart.start()
+        self._own_heart = beat_for(Patient(self._entry, self._epoch, self._board, {}), self._store, self._clock)
         self._stop(self._role.worker.timeout)
 
     # -- jobs
@@ -205,6 +209,7 @@ class Worker:
 
     def _sort(self, ended: list[tuple[Run, Ending]]) -> None:
         """Put what ended where it belongs: to be settled, aside until all have unwound, or nowhere."""
+        self._counts.ended(ended, self.identity)
         for run, ending in ended:
             outcome = ending.outcome
             if ending.claim.identity != self.identity:
@@ -222,14 +227,20 @@ class Worker:
         due = self._turn_due()
         if due is None or due > self._clock.mono():
             return
-        endings = self._endings
         # What is handed back is for others: the same turn must not claim it again.
-        claims = self._fetch.exchange(endings, [] if self._hands_back else self._intake.limits())
+        claims = self._exchange([] if self._hands_back else self._intake.limits())
         self._hands_back = False
-        self._settled_at = self._clock.mono()
-        self._endings = []
-        self._unmark(endings)
         self._intake.take(claims)
+
+    def _exchange(self, limits: Sequence[int]) -> list[Claim]:
+        self._counts.send(self._fetch.number + 1)
+        claims = self._fetch.exchange(self._endings, limits)
+        self._counts.applied(claimed=len(claims), settled=len(self._endings))
+        self._attend(proved=True)
+        self._settled_at = self._clock.mono()
+        self._unmark(self._endings)
+        self._endings = []
+        return claims
 
     def _turn_due(self) -> float | None:
         """When (monotonic clock) the next turn is to be made, None if there is nothing to do."""
@@ -255,6 +266,7 @@ class Worker:
 
     def _trouble_is(self, error: StoreError) -> None:
         self._failures += 1
+        self._counts.trouble(error)
         if self._broken is None:
             _log.warning("%s; trying again", error)
         if not self._announced:
@@ -283,6 +295,7 @@ class Worker:
         if gone:
             _log.warning("%d claimed jobs are no longer held: Redis lost them, or somebody else has them", len(gone))
         kept = {id(ending) for ending in left}
+        self._counts.resolve(applied=any(id(ending) not in kept for ending in self._endings))
         self._unmark([ending for ending in self._endings if id(ending) not in kept])
         self._endings = left
         self._intake.take(adopted)
@@ -309,6 +322,7 @@ class Worker:
             self._threads.busy,
         )
         self._intake.take_back()
+        self._counts.in_vain(len(self._endings + self._parked))
         self._unmark(self._endings + self._parked)
         self._endings, self._parked = [], []
         self._fetch.close()
@@ -359,34 +373,22 @@ class Worker:
         """End the doorbells, hand back what they brought, make sure that nothing is held, and go."""
         self._intake.take(self._fetch.quiet())
         if self._endings:
-            self._fetch.exchange(self._endings, [])
-            self._endings = []
+            self._exchange([])
         self._recover()
-        if self._held() == 0 and not self._processes.leave(self.identity, self._queues):
+        if self._held() == 0 and not self._processes.leave(self.identity, self._role.queues):
             self._over = True
 
     def _close(self) -> None:
         self._ears.say("left")
         self._threads.stop(1.0)
         if self._own_heart is not None:
-            self._own_heart.stop()
-            self._own_heart.join()
+            self._own_heart.end()
         self._fetch.close()
         self._probe.close()
         self._store.close()
         self._ears.close()
 
     # -- what others see
-
-    def _show(self, now: float) -> None:
-        if now - self._shown_at < self._config.beat:
-            return
-        self._shown_at = now
-        self._processes.show_pace(self._intake.ran(), self._clock.wall())
-        runs = [run for run in self._threads.runs() if run.thread is not None]
-        if runs or self._shown:
-            self._processes.show_work(self.identity, work_of(runs))
-            self._shown = bool(runs)
 
     def ask_to_stop(self) -> None:
         """Stop as if the supervisor had asked for it; may be called from a signal handler."""

@@ -19,7 +19,7 @@ from reliq.server.recovery import Recovery
 from reliq.server.service import Service
 from reliq.store.connection import check_server
 from reliq.store.opening import Store
-from reliq.store.processes import WALK_MS, Entry, Evidence
+from reliq.store.processes import WALK_MS, Entry, Evidence, Reaped
 
 WALK_EVERY = 5.0
 """Seconds, times living processes, between two looks of one reaper at the lists of one that is dead already: a command
@@ -44,10 +44,13 @@ class Reaper(Service):
 
     name = "reaper"
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, on_sweep: Callable[[Reaped, float], None] = lambda _, __: None
+    ) -> None:
         super().__init__(store.config.longest_backoff)
         self._config = store.config
         self._clock = clock
+        self._on_sweep = on_sweep  # told what was moved, and the seconds since the last beat
         self._recovery = Recovery(store)
         self._processes = self._recovery.processes
         self._dead: dict[str, Dead] = {}
@@ -111,7 +114,7 @@ class Reaper(Service):
         period = min(WALK_AT_MOST, WALK_EVERY * max(1, self._processes.count() - len(self._dead)))
         for dead, left in zip(due, self._processes.leftovers([dead.entry for dead in due]), strict=True):
             if left:
-                self._alone(dead.entry.identity, partial(self._sweep, dead.entry))
+                self._alone(dead.entry.identity, partial(self._sweep, dead.entry, late[dead.entry.identity]))
             elif not dead.again:
                 self._processes.unshow(dead.entry.identity)
             dead.again = now + period * (0.5 + random.random())
@@ -146,9 +149,9 @@ class Reaper(Service):
             _log.warning(said, identity, extra={"dead": identity})
         return dead
 
-    def _sweep(self, entry: Entry) -> None:
+    def _sweep(self, entry: Entry, late: float) -> None:
         started = () if entry.stopping else self._processes.started_by_work(entry.identity)
-        self._recovery.sweep(entry, started, _cause(entry))
+        self._on_sweep(self._recovery.sweep(entry, started, _cause(entry)), late)
 
 
 def _cause(entry: Entry) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from reliq.backoff import reconnect_delay
 from reliq.errors import Refused, StoreError
@@ -33,6 +34,8 @@ class Service:
         self._thread: threading.Thread | None = None
         self._failures = 0
         self._trouble = ""  # the kind that was reported last
+        self.done_at = time.monotonic()
+        """When (monotonic clock) the duty was done last; before the first time, when it was made."""
 
     def tick(self) -> float:
         """Do the duty once; return the seconds until the next time."""
@@ -62,6 +65,11 @@ class Service:
             self._thread = None
         return True
 
+    def end(self) -> None:
+        """Ask for the end, and wait for it a while."""
+        self.stop()
+        self.join()
+
     def _loop(self) -> None:
         while not self._halt.is_set():
             self._halt.wait(self._guarded())
@@ -81,6 +89,7 @@ class Service:
         except Exception:  # noqa: BLE001 - logged, and the duty goes on
             _log.exception("%s: unexpected error, going on", self.name)
             return 1.0
+        self.done_at = time.monotonic()
         if self._failures:
             _log.log(logging.DEBUG if self.quiet_in_outages else logging.INFO, "%s: Redis answers again", self.name)
             self._failures, self._trouble = 0, ""

@@ -9,6 +9,7 @@ import selectors
 import signal
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -16,8 +17,12 @@ import attrs
 from reliq.clock import SystemClock
 from reliq.config import Config
 from reliq.errors import ConfigError, Refused, StoreError, Unreachable
-from reliq.server.children import Child, Nursery
+from reliq.server.children import Child, Nursery, Orphan
+from reliq.server.health import Health
 from reliq.server.heartbeat import Heartbeat, Patient
+from reliq.server.http import HttpServer
+from reliq.server.metrics import PodMetrics
+from reliq.server.pages import pages
 from reliq.server.pidfile import PidFile, Status
 from reliq.server.promoter import Promoter
 from reliq.server.quarantine import QuarantineWatch
@@ -46,16 +51,6 @@ NURSE_EVERY = 0.5
 _log = logging.getLogger("reliq.supervisor")
 
 
-@attrs.frozen
-class Orphan:
-    """What a dead child left: everything that recovery needs, until it has succeeded."""
-
-    entry: Entry
-    counter: str
-    started: list[str]
-    cause: str
-
-
 class Supervisor:
     """Runs until it is told to stop. `run` may raise ConfigError and Unreachable, before any job ran."""
 
@@ -80,6 +75,12 @@ class Supervisor:
         self._early = 0
         self._quarantine: QuarantineWatch | None = None
         self._nurse_at = 0.0
+        self._health = Health(self._worker.live, lambda: list(self._children), lambda: self._state)
+        self._metrics = PodMetrics(
+            role.version, self._health, lambda: list(self._children), lambda: list(self._services)
+        )
+        address = self._worker.http
+        self._http = HttpServer(address, pages(self._health, self._metrics)) if address else None
 
     def run(self) -> None:
         """Start the children and look after them."""
@@ -94,6 +95,9 @@ class Supervisor:
         try:
             # After the handlers: who finds the file may send a signal at once.
             self._pidfile.take()
+            if self._http is not None:
+                self._http.start()
+                _log.info("probes and metrics at http://%s", self._http.address)
             self._starts = [0.0] * self._worker.processes
             while not self._over():
                 self._pass(wake_r)
@@ -115,7 +119,7 @@ class Supervisor:
         for child in list(self._children):
             for message in child.hear():
                 self._heard(child, *message)
-        for child in [child for child in self._children if _has_ended(child)]:
+        for child in [child for child in self._children if child.has_ended]:
             self._ended(child)
         while self._signals:
             self._signalled(self._signals.popleft())
@@ -149,6 +153,7 @@ class Supervisor:
                 self._starts.append(time.monotonic() + pause)
             return
         self._children.append(child)
+        self._metrics.started()
         self._selector.register(child.pipe, selectors.EVENT_READ)
         self._selector.register(child.death, selectors.EVENT_READ)
         if self._state == "quiet":
@@ -186,6 +191,7 @@ class Supervisor:
         while messages := child.hear():
             for message in messages:
                 self._heard(child, *message)
+        self._metrics.dying(child)
         self._children.remove(child)
         self._selector.unregister(child.pipe)
         self._selector.unregister(child.death)
@@ -194,13 +200,17 @@ class Supervisor:
             self._give_up()
             raise ConfigError(child.failure)
         entry = child.entry
+        if not child.left:
+            self._metrics.crashed(cause)
+        if entry is None or child.left:
+            self._metrics.buried(child, lambda: 0)  # nothing of it is under way
         if entry is not None and self._heartbeat is not None:
             counter = self._heartbeat.drop(entry.identity)
             if not child.left:
                 _log.warning("process %d %s", entry.pid, cause, extra={"dead": entry.identity, "cause": cause})
                 entry = attrs.evolve(entry, stopping=entry.stopping or child.told_to_stop)
                 cause = f"the worker process {cause}"
-                self._orphans.append(Orphan(entry, counter, child.board.started(), cause))
+                self._orphans.append(Orphan(child, entry, counter, child.board.started(), cause))
                 self._recover()
         if not child.told_to_stop and not child.role.quarantine and self._state != "stopping":
             self._replace(child, cause)
@@ -228,6 +238,9 @@ class Supervisor:
             while self._orphans:
                 orphan = self._orphans[0]
                 reaped = self._recovery.child_died(orphan.entry, orphan.counter, orphan.started, orphan.cause)
+                seconds, identity = time.monotonic() - orphan.since, orphan.entry.identity
+                self._metrics.recovered("child", reaped, seconds)
+                self._metrics.buried(orphan.child, partial(self._recovery.processes.last_turn, identity))
                 self._orphans.pop(0)
                 if reaped.quarantined and self._quarantine is not None:
                     self._quarantine.waiting = True  # known already: no need to wait for its next look
@@ -260,7 +273,8 @@ class Supervisor:
             _log.warning("--no-superfetch: jobs that run when a process dies are lost")
         self._recovery = Recovery(store)
         self._heartbeat = Heartbeat(store, self._clock, self._remember)
-        self._services = [self._heartbeat, Reaper(store, self._clock), Promoter(store, self._clock)]
+        reaper = Reaper(store, self._clock, partial(self._metrics.recovered, "pod"))
+        self._services = [self._heartbeat, reaper, Promoter(store, self._clock)]
         if self._worker.superfetch:
             self._quarantine = QuarantineWatch(store, self._role.queues)
             self._services.append(self._quarantine)
@@ -371,10 +385,6 @@ class Supervisor:
             self._store.close()
             _log.info("stopped")
         self._selector.close()
+        if self._http is not None:
+            self._http.close()
         self._pidfile.release()
-
-
-def _has_ended(child: Child) -> bool:
-    with selectors.DefaultSelector() as selector:
-        selector.register(child.death, selectors.EVENT_READ)
-        return bool(selector.select(0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import chain, count
 from typing import Any, NamedTuple
 
@@ -25,8 +24,6 @@ class Condemned(Exception):
     """The identity has been declared dead; it may not claim or settle any more."""
 
 
-_numbers = count(1)
-
 # Claims and endings are made for every job, and nobody changes them: frozen, attrs would take twice as long.
 
 
@@ -34,14 +31,14 @@ _numbers = count(1)
 class Claim:
     """A job that a process holds: its bytes, its queue's place in the order, who claimed it, and its number.
 
-    Later claims have larger numbers: by them several are put into their old order. `mark` is what whoever notes which
-    jobs have started keeps with it.
+    Later claims of a process have larger numbers: by them several are put into their old order. `mark` is what whoever
+    notes which jobs have started keeps with it.
     """
 
     payload: bytes
     place: int
     identity: str
-    number: int = attrs.field(factory=partial(next, _numbers), eq=False)
+    number: int = attrs.field(default=0, eq=False)
     mark: int | None = attrs.field(default=None, eq=False)
 
 
@@ -93,6 +90,11 @@ class Holding:
         self.public: tuple[Key, ...] = tuple(source(name) for name in queues)
         self.private: tuple[Key, ...] = tuple(keys.private(identity, name) for name in queues)
         self.number = 0
+        self._claimed = count(1)
+
+    def claim(self, payload: bytes, place: int) -> Claim:
+        """Return a claim of this identity, later than all before."""
+        return Claim(payload, place, self.identity, next(self._claimed))
 
     def turn(
         self, link: Link, endings: Sequence[Ending], order: Mapping[int, Portion], capacity: int, now: float
@@ -153,7 +155,7 @@ class Holding:
             claims=[
                 Claim(payload, index - 1, self.identity, number)
                 for index, *payloads in claims
-                for payload, number in zip(payloads, _numbers, strict=False)  # these never end
+                for payload, number in zip(payloads, self._claimed, strict=False)  # numbers never end
             ],
             emptied=[index - 1 for index in emptied],
             paused=[index - 1 for index in paused],
@@ -249,7 +251,7 @@ class Doorbell:
             if refusal.code == "UNBLOCKED":
                 return None
             raise
-        return None if payload is None else Claim(payload, self.place, self.holding.identity)
+        return None if payload is None else self.holding.claim(payload, self.place)
 
     def end(self, link: Link) -> bool:
         """Ask the server, over another link, to end the wait; True unless that is refused.

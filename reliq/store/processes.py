@@ -159,6 +159,11 @@ class Processes:
         )
         return int(reply[1]) if reply[0] == b"held" else 0
 
+    def last_turn(self, identity: str) -> int:
+        """Return the number of the last turn that was applied, 0 if none was."""
+        text = self.link.call("GET", self._keys.turn(identity)) or b"0"
+        return int(text.rpartition(b":")[2])  # after a reconciliation another number stands before it
+
     def show(self, identity: str, fields: dict[str, str | int | float]) -> str | None:
         """Show the process in Sidekiq's view; return a signal that the view left for it."""
         flat = [part for pair in fields.items() for part in pair]

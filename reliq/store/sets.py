@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from reliq.edit import with_fields
 from reliq.errors import BadPayload, ConfigError
-from reliq.job import check_queue, decode, with_fields
+from reliq.job import check_queue, decode
 from reliq.outcome import bury_payload
 from reliq.store.connection import Link
 from reliq.store.keys import Key

@@ -21,7 +21,7 @@ from reliq.config import Config, QueueOption, WorkerConfig
 from reliq.errors import StoreError, Unreachable
 from reliq.handlers import Handlers
 from reliq.outcome import Bury, Done, Drop, Release, Retry
-from reliq.server import process
+from reliq.server import heartbeat, process
 from reliq.server.board import Board, allocate
 from reliq.server.ears import Heard
 from reliq.server.executor.run import Run
@@ -381,7 +381,7 @@ class Process:
 
     def _step(self, passes: int) -> bool:
         self.passes = passes
-        with patch.object(process, "Heartbeat", _OwnHeart) if self.pod.wire.dead else nullcontext():
+        with patch.object(heartbeat, "Heartbeat", _OwnHeart) if self.pod.wire.dead else nullcontext():
             try:
                 self.worker.run()
                 self.over = True

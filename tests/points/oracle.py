@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 import attrs
 
+from reliq.edit import members
 from reliq.errors import BadPayload
-from reliq.job import jid_of, members
+from reliq.job import jid_of
 from tests.points.calls import Call, Settle
 from tests.points.census import Census
 

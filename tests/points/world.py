@@ -480,7 +480,7 @@ class World:
 
 
 def _queues(pod: Pod) -> tuple[str, ...]:
-    return pod.child.worker._queues
+    return pod.child.worker._role.queues
 
 
 def _nurse(pod: Pod) -> bool:

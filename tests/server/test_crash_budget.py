@@ -134,7 +134,7 @@ def test_whoever_ran_what_was_in_quarantine_is_not_hurried_when_that_is_empty() 
     """
     pipe = Told()
     nurse = Child(
-        process=cast(Any, None),
+        process=cast(Any, SimpleNamespace(pid=None)),
         pipe=cast(Any, pipe),
         board=cast(Any, SimpleNamespace(held=0)),
         role=Role(worker=WorkerConfig(app="-"), version="0", quarantine=True),

@@ -7,8 +7,9 @@ import pytest
 import redis
 
 from reliq.config import Config, shown_url
+from reliq.edit import with_fields
 from reliq.errors import BadArguments, BadPayload, ConfigError, Refused, StoreError
-from reliq.job import decode, encode, jid_of, with_fields
+from reliq.job import decode, encode, jid_of
 from reliq.outcome import Bury, Drop, Release, Retry, of_error
 from reliq.store.claims import Claim, Ending, Holding
 from reliq.store.connection import Link

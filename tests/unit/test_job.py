@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reliq.edit import members, with_fields
 from reliq.errors import BadArguments, BadPayload, ConfigError, PayloadTooLarge, ReliqError
 from reliq.job import (
     anonymous_jid,
@@ -20,12 +21,10 @@ from reliq.job import (
     decode,
     encode,
     jid_of,
-    members,
     name_text,
     new_jid,
     new_jids,
     text_of,
-    with_fields,
 )
 
 

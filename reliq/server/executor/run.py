@@ -34,7 +34,8 @@ class Run:
 
     Decode, find the function, call it, and turn what happened into an outcome: each step's error leads to the
     same place, `of_error`. `since` is when the loop had the claim and `begun` when a thread took it (monotonic clock),
-    `expected` and `took` how long it is expected to run, and did (seconds). `upto` is for the line it waits in.
+    `expected` and `took` how long it is expected to run, and did (seconds), `enqueued` when it was enqueued (epoch
+    seconds, 0 if unknown). `upto` is for the line it waits in.
 
     Hundreds wait and hundreds are to be settled, so a run keeps what it needs for that, and all else while it runs.
     """
@@ -52,6 +53,7 @@ class Run:
         "claim",
         "deadline",
         "definition",
+        "enqueued",
         "error",
         "expected",
         "queue",
@@ -68,6 +70,7 @@ class Run:
         self.upto = 0.0
         self.begun = 0.0
         self.took = 0.0
+        self.enqueued = 0.0
         self.definition: Definition | None = None
         self.deadline: float | None = None
         self.error: BaseException | None = None
@@ -112,6 +115,8 @@ class Run:
         try:
             job = self._job = decode(claim.payload)
             claim.mark = record(job.jid)
+            enqueued = job.fields.get("enqueued_at")
+            self.enqueued = enqueued if type(enqueued) is float else job.enqueued_at or 0.0
             definition = self.definition = handlers.find(job.name)
             self._call(job, definition, runner)
             return Ending(claim, DONE, job.jid)

@@ -211,15 +211,16 @@ class Threads:
 
     def _hire(self) -> bool:
         slot = Slot(self._work, len(self._slots))
+        self._slots.append(slot)  # before it starts: a signal handler may ask in that moment what runs
         try:
             slot.thread.start()
         except RuntimeError:
+            self._slots.pop()
             if not self._slots:
                 raise
             _log.warning("the system gives no more threads: this process runs %d jobs at a time", len(self._slots))
             self.concurrency = len(self._slots)
             return False
-        self._slots.append(slot)
         return True
 
     def _work(self, slot: Slot) -> None:

@@ -17,7 +17,9 @@ import attrs
 from chaos.pods import group
 from chaos.pods.base import Note, Pod, Struck, Verb
 from chaos.pods.cgroup import MemoryLimit, memory_limit
+from chaos.pods.template import Template
 from chaos.records import PodEvent, now
+from chaos.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = Path(__file__).with_name("launch.py")
@@ -62,11 +64,13 @@ class Recipe:
     """The tree whose reliq the pods run."""
     old: Path | None = None
     """The tree whose reliq pods of the old version run; None: the same as all."""
+    template: Template | None = None
+    """What a manifest says; then commands, readiness and the grace period are as written there."""
 
     @property
     def termination(self) -> float:
         """The pod's grace period: long enough for a stop in order."""
-        return self.timeout + self.grace + 4.0
+        return self.timeout + self.grace + 4.0 if self.template is None else self.template.grace
 
 
 class LocalPod:
@@ -79,12 +83,14 @@ class LocalPod:
         self.recipe = recipe
         self._note = note
         self.pidfile = recipe.directory / f"{self.name}.pid"
+        self.port = free_port() if recipe.template else 0
         self.clock = recipe.directory / f"{replica.name}.clock"
+        self.environment = self._environment(replica)
         self.limit: MemoryLimit | None = memory_limit(recipe.memory) if recipe.memory else None
         self.process = subprocess.Popen(
             self._command(replica),
             cwd=recipe.directory,
-            env=self._environment(replica),
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
@@ -103,24 +109,39 @@ class LocalPod:
         log = "/dev/full" if replica.log_full else str(recipe.directory / f"{self.name}.log")
         launch = [sys.executable, "-IS", str(LAUNCH), "--log", log]
         launch += ["--cgroup", str(self.limit.procs)] if self.limit else []
-        worker = [sys.executable, "-m", "reliq", "worker", "--superfetch", "-A", recipe.app, "--url", replica.url]
-        worker += ["-c", str(recipe.concurrency), "--processes", str(recipe.processes), "-t", str(recipe.timeout)]
-        worker += ["--pidfile", str(self.pidfile), *(word for queue in recipe.queues for word in ("-q", queue))]
-        return [*launch, "--", *worker]
+        return [*launch, "--", sys.executable, "-m", "reliq", *self._words(replica)]
+
+    def _words(self, replica: Replica) -> list[str]:
+        recipe = self.recipe
+        if recipe.template is not None:
+            # A pod has an address of its own, and a Secret; here it gets a port, and the URL by its environment.
+            return [*recipe.template.worker, f"--http=127.0.0.1:{self.port}"]
+        words = ["worker", "--superfetch", "-A", recipe.app, "--url", replica.url, "--pidfile", str(self.pidfile)]
+        words += ["-c", str(recipe.concurrency), "--processes", str(recipe.processes), "-t", str(recipe.timeout)]
+        return [*words, *(word for queue in recipe.queues for word in ("-q", queue))]
 
     def _environment(self, replica: Replica) -> dict[str, str]:
         code = (self.recipe.old if replica.version == "old" else None) or self.recipe.code
         own = {name: value for name, value in os.environ.items() if not name.startswith(("RELIQ_", "CHAOS_"))}
+        if self.recipe.template is None:
+            own["RELIQ_GRACE"] = str(self.recipe.grace)
+        else:
+            # Its /tmp: there `reliq quiet` finds the pid file. Short, since a unix socket lies in it.
+            own |= {**self.recipe.template.environment, "RELIQ_URL": replica.url, "TMPDIR": self._own_tmp()}
         return {
             **own,
             **self.recipe.environment,
-            "RELIQ_GRACE": str(self.recipe.grace),
             "CHAOS_COLLECTOR": self.recipe.collector,
             "CHAOS_CODE": replica.version,
             "CHAOS_CLOCK": str(self.clock),
             "PYTHONPATH": os.pathsep.join(map(str, (CLOCKWORK, code, ROOT))),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+
+    def _own_tmp(self) -> str:
+        path = self.recipe.directory / self.name
+        path.mkdir()
+        return str(path)
 
     # -- looking
 
@@ -129,8 +150,15 @@ class LocalPod:
         return self.process.poll() is None
 
     def ready(self) -> bool:
-        """Whether its workers have registered, and it is not being taken away."""
+        """Whether its workers have registered, or its probe says so, and it is not being taken away."""
         return self.is_ready and self.deletion is None and self.running()
+
+    def has_come_up(self, registered: frozenset[int]) -> bool:
+        """Whether it is ready for the first time: by its startup probe, or when all its processes are among these."""
+        template = self.recipe.template
+        if template is not None:
+            return template.startup.passes(self.port)
+        return sum(pid in registered for pid in self._members) >= self.recipe.processes
 
     def exit_code(self) -> int | None:
         """How the supervisor ended."""
@@ -205,6 +233,8 @@ class LocalPod:
 
     def quiet_command(self) -> list[str]:
         """The preStop hook."""
+        if self.recipe.template is not None:
+            return [sys.executable, "-m", "reliq", *self.recipe.template.prestop]
         return [sys.executable, "-m", "reliq", "quiet", "--pidfile", str(self.pidfile), "--wait", "1"]
 
 
@@ -218,10 +248,10 @@ class Deletion:
         self._told = False
         self.killed = False
         note(PodEvent(pod=pod.name, what="prestop", at=now()))
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self._hook = subprocess.Popen(
             pod.quiet_command(),
-            env=environment,
+            cwd=pod.recipe.directory,
+            env={**pod.environment, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -337,7 +367,7 @@ class LocalCluster:
             self._ended(before - members)
         self._known[pod.name] = members
         _reap_orphans(before - members, pod.process.pid)
-        if not pod.is_ready and sum(pid in registered for pid in members) >= self._recipe.processes:
+        if not pod.is_ready and pod.running() and pod.has_come_up(registered):
             pod.is_ready = True
             self._note(PodEvent(pod=pod.name, what="ready", at=now()))
         if pod.deletion is not None:

@@ -20,6 +20,7 @@ from reliq.server.children import Child
 from reliq.server.counts import CLAIMED, LATE, OUTCOMES, ROUND_TRIPS, RUN, SECONDS, SETTLED, TRIP, TURN_ROW, TURNS, WAIT
 from reliq.server.health import Health
 from reliq.server.service import Service
+from reliq.server.witness import Witness
 from reliq.store.processes import Reaped
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -28,7 +29,7 @@ RECOVERY = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0)
 """Upper bounds of the classes of recovery times, in seconds."""
 
 
-class PodMetrics:
+class PodMetrics(Witness):
     """The pod's registry. The supervisor tells it what happens; `page` is asked for from threads of the HTTP server."""
 
     def __init__(

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import attrs
 import orjson
 
+from reliq.server.children import Child
 from reliq.server.health import Health
-from reliq.server.http import JSON, Answer, Page
+from reliq.server.http import JSON, Answer, HttpServer, Page
 from reliq.server.metrics import CONTENT_TYPE, PodMetrics
+from reliq.server.service import Service
 
 
-def pages(health: Health, metrics: PodMetrics) -> dict[str, Page]:
-    """Return the pages by path."""
+def open_pages(
+    address: str,
+    version: str,
+    health: Health,
+    children: Callable[[], Sequence[Child]],
+    services: Callable[[], Sequence[Service]],
+) -> tuple[PodMetrics, HttpServer]:
+    """Return who is to be told of everything, and the server, bound and not started. Raises ConfigError."""
+    metrics = PodMetrics(version, health, children, services)
+    return metrics, HttpServer(address, _pages(health, metrics))
+
+
+def _pages(health: Health, metrics: PodMetrics) -> dict[str, Page]:
 
     def live() -> Answer:
         report = health.look()

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -20,9 +21,6 @@ from reliq.errors import ConfigError, Refused, StoreError, Unreachable
 from reliq.server.children import Child, Nursery, Orphan
 from reliq.server.health import Health
 from reliq.server.heartbeat import Heartbeat, Patient
-from reliq.server.http import HttpServer
-from reliq.server.metrics import PodMetrics
-from reliq.server.pages import pages
 from reliq.server.pidfile import PidFile, Status
 from reliq.server.promoter import Promoter
 from reliq.server.quarantine import QuarantineWatch
@@ -30,9 +28,13 @@ from reliq.server.reaper import Reaper
 from reliq.server.recovery import Recovery
 from reliq.server.role import Role
 from reliq.server.service import Service
+from reliq.server.witness import Witness
 from reliq.store.connection import memory_policy
 from reliq.store.opening import Store
 from reliq.store.processes import Entry
+
+if TYPE_CHECKING:
+    from reliq.server.http import HttpServer
 
 LATE = 2.0
 """Seconds beyond timeout and grace after which a child that has not left is killed."""
@@ -75,12 +77,19 @@ class Supervisor:
         self._early = 0
         self._quarantine: QuarantineWatch | None = None
         self._nurse_at = 0.0
-        self._health = Health(self._worker.live, lambda: list(self._children), lambda: self._state)
-        self._metrics = PodMetrics(
-            role.version, self._health, lambda: list(self._children), lambda: list(self._services)
+        self._witness = Witness()
+        self._http: HttpServer | None = None
+        if self._worker.http:
+            self._open_pages(self._worker.http)
+
+    def _open_pages(self, address: str) -> None:
+        # Without --http nobody pays for what they need: 2 MiB.
+        from reliq.server.pages import open_pages  # noqa: PLC0415
+
+        health = Health(self._worker.live, lambda: list(self._children), lambda: self._state)
+        self._witness, self._http = open_pages(
+            address, self._role.version, health, lambda: list(self._children), lambda: list(self._services)
         )
-        address = self._worker.http
-        self._http = HttpServer(address, pages(self._health, self._metrics)) if address else None
 
     def run(self) -> None:
         """Start the children and look after them."""
@@ -153,7 +162,7 @@ class Supervisor:
                 self._starts.append(time.monotonic() + pause)
             return
         self._children.append(child)
-        self._metrics.started()
+        self._witness.started()
         self._selector.register(child.pipe, selectors.EVENT_READ)
         self._selector.register(child.death, selectors.EVENT_READ)
         if self._state == "quiet":
@@ -191,7 +200,7 @@ class Supervisor:
         while messages := child.hear():
             for message in messages:
                 self._heard(child, *message)
-        self._metrics.dying(child)
+        self._witness.dying(child)
         self._children.remove(child)
         self._selector.unregister(child.pipe)
         self._selector.unregister(child.death)
@@ -201,9 +210,9 @@ class Supervisor:
             raise ConfigError(child.failure)
         entry = child.entry
         if not child.left:
-            self._metrics.crashed(cause)
+            self._witness.crashed(cause)
         if entry is None or child.left:
-            self._metrics.buried(child, lambda: 0)  # nothing of it is under way
+            self._witness.buried(child, lambda: 0)  # nothing of it is under way
         if entry is not None and self._heartbeat is not None:
             counter = self._heartbeat.drop(entry.identity)
             if not child.left:
@@ -239,8 +248,8 @@ class Supervisor:
                 orphan = self._orphans[0]
                 reaped = self._recovery.child_died(orphan.entry, orphan.counter, orphan.started, orphan.cause)
                 seconds, identity = time.monotonic() - orphan.since, orphan.entry.identity
-                self._metrics.recovered("child", reaped, seconds)
-                self._metrics.buried(orphan.child, partial(self._recovery.processes.last_turn, identity))
+                self._witness.recovered("child", reaped, seconds)
+                self._witness.buried(orphan.child, partial(self._recovery.processes.last_turn, identity))
                 self._orphans.pop(0)
                 if reaped.quarantined and self._quarantine is not None:
                     self._quarantine.waiting = True  # known already: no need to wait for its next look
@@ -273,7 +282,7 @@ class Supervisor:
             _log.warning("--no-superfetch: jobs that run when a process dies are lost")
         self._recovery = Recovery(store)
         self._heartbeat = Heartbeat(store, self._clock, self._remember)
-        reaper = Reaper(store, self._clock, partial(self._metrics.recovered, "pod"))
+        reaper = Reaper(store, self._clock, partial(self._witness.recovered, "pod"))
         self._services = [self._heartbeat, reaper, Promoter(store, self._clock)]
         if self._worker.superfetch:
             self._quarantine = QuarantineWatch(store, self._role.queues)

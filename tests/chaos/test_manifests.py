@@ -1,9 +1,7 @@
 """The manifests in deploy/: they hold together, and ask of reliq only what it has."""
 
 import ast
-import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +15,6 @@ import yaml
 from chaos.pods.local import ROOT as TREE
 from chaos.pods.local import Recipe
 from chaos.scenarios import Scenario
-from chaos.servers import Server
 from chaos.sites import base as site
 from chaos.sites.local import LocalSite
 from chaos.sites.manifest import sizes
@@ -25,7 +22,6 @@ from reliq.cli import cli
 from reliq.cli.settings import Settings, gather
 from reliq.config import Config, WorkerConfig, check_url
 from tests.conftest import FreshServer
-from tests.support.fleet import Fleet
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -80,7 +76,7 @@ def settings(container: dict[str, Any], folder: Path, monkeypatch: pytest.Monkey
     return gather(given, {"RELIQ_URL": "redis://reliq-redis:6379/0", **environment(container)})
 
 
-WORKERS = [DEPLOY / "kubernetes" / "worker.yaml", DEPLOY / "chaos" / "worker.yaml"]
+WORKERS = [DEPLOY / "kubernetes" / "base" / "worker.yaml", DEPLOY / "chaos" / "worker.yaml"]
 each_worker = pytest.mark.parametrize("path", WORKERS, ids=[str(path.relative_to(DEPLOY)) for path in WORKERS])
 
 
@@ -137,7 +133,7 @@ def test_the_worker_needs_no_right_that_it_does_not_use() -> None:
 
 
 def test_the_url_comes_from_the_secret_and_leads_to_the_service() -> None:
-    redis = documents(DEPLOY / "kubernetes" / "redis.yaml")
+    redis = documents(DEPLOY / "kubernetes" / "overlays" / "development" / "redis.yaml")
     (url,) = [one for one in worker(WORKERS[0])[1]["env"] if one["name"] == "RELIQ_URL"]
     source = url["valueFrom"]["secretKeyRef"]
     text = check_url(of_kind(redis, "Secret", source["name"])["stringData"][source["key"]])
@@ -145,7 +141,7 @@ def test_the_url_comes_from_the_secret_and_leads_to_the_service() -> None:
     assert text == f"redis://reliq-redis:{port['port']}/0"
 
 
-@pytest.mark.parametrize("name", ["kubernetes/worker.yaml", "kubernetes/redis.yaml"])
+@pytest.mark.parametrize("name", ["kubernetes/base/worker.yaml", "kubernetes/overlays/development/redis.yaml"])
 def test_selectors_select(name: str) -> None:
     found = documents(DEPLOY / name)
     (workload,) = [one for one in found if one["kind"] in ("Deployment", "StatefulSet")]
@@ -156,7 +152,9 @@ def test_selectors_select(name: str) -> None:
 
 
 def test_a_real_server_takes_the_settings_of_redis_and_keeps_everything(fresh_server: FreshServer) -> None:
-    redis = of_kind(documents(DEPLOY / "kubernetes" / "redis.yaml"), "StatefulSet", "reliq-redis")
+    redis = of_kind(
+        documents(DEPLOY / "kubernetes" / "overlays" / "development" / "redis.yaml"), "StatefulSet", "reliq-redis"
+    )
     (container,) = redis["spec"]["template"]["spec"]["containers"]
     words = iter(container["args"])
     given = {name.removeprefix("--"): value for name, value in zip(words, words, strict=True)}
@@ -192,8 +190,9 @@ def test_what_is_applied_for_a_chaos_run(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @needs_kubectl
-def test_the_base_is_complete_by_itself() -> None:
-    assert sorted(one["kind"] for one in built("kubernetes")) == ["Deployment", "Secret", "Service", "StatefulSet"]
+def test_what_is_for_trying_out_is_complete_by_itself() -> None:
+    kinds = sorted(one["kind"] for one in built("kubernetes/overlays/development"))
+    assert kinds == ["Deployment", "PodDisruptionBudget", "Secret", "Service", "ServiceAccount", "StatefulSet"]
 
 
 def test_scenarios_reckon_with_the_numbers_of_the_overlay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,19 +212,14 @@ def test_scenarios_reckon_with_the_numbers_of_the_overlay(tmp_path: Path, monkey
     assert sizes(container).confirm == config.confirm_after
 
 
-def test_a_pod_is_ready_when_a_worker_of_it_has_registered(server: Server) -> None:
-    _, container = worker(DEPLOY / "chaos" / "worker.yaml")
-    command = container["startupProbe"]["exec"]["command"]
-
-    def asked(pod: str) -> int:
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        own = {**os.environ, "PATH": path, "RELIQ_URL": server.url, "POD_NAME": pod}
-        return subprocess.run(command, env=own, capture_output=True, check=False, timeout=20).returncode
-
-    with Fleet(server.url) as fleet:
-        fleet.start()
-        assert asked(socket.gethostname()) == 0
-        assert asked("reliq-worker-of-another") != 0
+@needs_kubectl
+def test_probes_do_not_interfere_with_a_run() -> None:
+    """Once a pod is ready it stays so, and no probe restarts it: in outages only its workers are judged."""
+    _, container = template(of_kind(built("chaos"), "Deployment", "reliq-worker"))
+    assert container["startupProbe"]["httpGet"] == {"path": "/ready", "port": "http"}
+    assert container["startupProbe"]["periodSeconds"] == 1
+    assert {"readinessProbe", "livenessProbe"}.isdisjoint(container)
+    assert [one["name"] for one in container["ports"]] == ["http"]
 
 
 def test_the_image_holds_what_the_jobs_import() -> None:

@@ -25,7 +25,7 @@ from tests.conftest import FreshServer
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
-FILES = sorted(DEPLOY.rglob("*.yaml"))
+FILES = sorted([*(DEPLOY / "kubernetes").rglob("*.yaml"), *(DEPLOY / "chaos").rglob("*.yaml")])
 SETTINGS = {field.name for kind in (Config, WorkerConfig) for field in attrs.fields(kind)}
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import click
 import kubernetes_validate
@@ -118,21 +119,55 @@ def test_doctor_finds_that_a_stop_has_its_time(folder: str, server: Server, tmp_
 
 def test_policies_let_in_what_the_probes_and_services_use() -> None:
     found = objects(rendered("kubernetes/overlays/production"))
+    by_name = {(one["kind"], one["metadata"]["name"]): one for one in found}
+    for name, policy in (("reliq-worker", "reliq-worker-in"), ("reliq-exporter", "reliq-exporter-in")):
+        (rule,) = by_name["NetworkPolicy", policy]["spec"]["ingress"]
+        (container,) = pods(found)[name]["spec"]["containers"]
+        (port,) = container["ports"]
+        assert f"--http=:{port['containerPort']}" in container["args"]
+        assert [one["port"] for one in rule["ports"]] == [port["containerPort"]]
+        probes = [container[key]["httpGet"]["port"] for key in container if key.endswith("Probe")]
+        assert set(probes) == {port["name"]}
+        wanted = by_name["NetworkPolicy", policy]["spec"]["podSelector"]["matchLabels"]
+        assert wanted.items() <= pods(found)[name]["metadata"]["labels"].items()
     (service,) = [one for one in found if one["kind"] == "Service"]
-    (policy,) = [one for one in found if one["metadata"]["name"] == "reliq-exporter-in"]
-    (rule,) = policy["spec"]["ingress"]
-    (container,) = pods(found)["reliq-exporter"]["spec"]["containers"]
-    (port,) = container["ports"]
-    assert f"--http=:{port['containerPort']}" in container["args"]
-    assert [one["port"] for one in rule["ports"]] == [port["containerPort"]] == [service["spec"]["ports"][0]["port"]]
+    assert service["spec"]["ports"][0]["targetPort"] == "metrics"
+
+
+def test_keda_scales_what_is_there_by_a_number_that_is_there(tmp_path: Path) -> None:
+    found = with_component("keda", tmp_path)
+    (scaled,) = [one for one in found if one["kind"] == "ScaledObject"]
+    (deployment,) = [one for one in found if one["kind"] == "Deployment" and one["metadata"]["name"] == "reliq-worker"]
+    assert scaled["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    assert "replicas" not in deployment["spec"], "KEDA alone says how many"
+    (trigger,) = scaled["spec"]["triggers"]
+    url = urlsplit(trigger["metadata"]["url"])
+    (service,) = [one for one in found if one["kind"] == "Service"]
+    namespace = scaled["metadata"]["namespace"]
+    assert url.hostname == f"{service['metadata']['name']}.{namespace}.svc.cluster.local"
+    assert url.port == service["spec"]["ports"][0]["port"]
+    assert url.path == "/scale"
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    command = cli.get_command(click.Context(cli), "worker")
+    assert command is not None
+    options = command.make_context("worker", container["args"][1:]).params
+    assert parse_qs(url.query)["queue"] == [str(queue).partition(",")[0] for queue in options["queues"]]
+    assert int(trigger["metadata"]["targetValue"]) == options["processes"] * options["concurrency"]
+
+
+def with_component(name: str, folder: Path) -> list[dict[str, Any]]:
+    """The production overlay with one more component."""
+    kubernetes = folder / "kubernetes"
+    shutil.copytree(ROOT / "deploy" / "kubernetes", kubernetes)
+    overlay = kubernetes / "overlays" / "production" / "kustomization.yaml"
+    text = overlay.read_text(encoding="utf-8")
+    assert f"  #- ../../components/{name}\n" in text
+    overlay.write_text(text.replace(f"#- ../../components/{name}", f"- ../../components/{name}"), encoding="utf-8")
+    return objects(rendered(overlay.parent))
 
 
 def test_pod_deletion_cost_fits_on_the_production_overlay(tmp_path: Path) -> None:
-    kubernetes = tmp_path / "kubernetes"
-    shutil.copytree(ROOT / "deploy" / "kubernetes", kubernetes)
-    overlay = kubernetes / "overlays" / "production" / "kustomization.yaml"
-    overlay.write_text(f"{overlay.read_text(encoding='utf-8')}  - ../../components/pod-deletion-cost\n")
-    found = objects(rendered(overlay.parent))
+    found = with_component("pod-deletion-cost", tmp_path)
     for one in found:
         kubernetes_validate.validate(one, VERSIONS[-1], strict=True)
     spec = pods(found)["reliq-exporter"]["spec"]

@@ -160,11 +160,11 @@ class _Seen(Collector):
 
 
 def _jobs(rows: counts.Rows) -> Iterator[Metric]:
-    outcomes = ["job", "queue", "outcome"]
+    outcomes = ["job_name", "queue", "outcome"]  # not `job`: that is Prometheus' name for what it scrapes
     ended = CounterMetricFamily("reliq_worker_jobs", "Runs that ended and were settled.", labels=outcomes)
-    ran = HistogramMetricFamily("reliq_worker_run_seconds", "How long runs took.", labels=["job", "queue"])
+    ran = HistogramMetricFamily("reliq_worker_run_seconds", "How long runs took.", labels=["job_name", "queue"])
     text = "From enqueue, or from becoming due, to the begin of the run."
-    waited = HistogramMetricFamily("reliq_worker_wait_seconds", text, labels=["job", "queue"])
+    waited = HistogramMetricFamily("reliq_worker_wait_seconds", text, labels=["job_name", "queue"])
     refused = CounterMetricFamily("reliq_worker_refusals", "Commands that the server refused.", labels=["code"])
     for label, row in rows.items():
         match label:

@@ -1,12 +1,6 @@
 """A real Prometheus scrapes the exporter: it takes every metric, with the type that the documentation gives."""
 
-import json
-import os
 import re
-import shutil
-import subprocess
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +11,6 @@ import redis
 
 from chaos.eventually import eventually
 from chaos.proxy import Proxy
-from chaos.servers import free_port
 from reliq.clock import SystemClock
 from reliq.exporter.metrics import FLEET, QUEUE, UP, Metrics, Spec
 from reliq.exporter.pages import pages
@@ -27,61 +20,9 @@ from reliq.survey import Surveyor
 from tests.contract.places import ROOT
 from tests.exporter.conftest import ID, Stage
 from tests.store.conftest import OpenStore
+from tests.support.prometheus import Prometheus, needs_prometheus
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("prometheus") is None and "CI" not in os.environ, reason="prometheus is not installed"
-)
-
-CONFIG = """
-global:
-  scrape_interval: 200ms
-  scrape_timeout: 200ms
-scrape_configs:
-  - job_name: reliq-exporter
-    static_configs:
-      - targets: ["{target}"]
-"""
-
-
-class Prometheus:
-    """A running one, with its data in a folder of the test."""
-
-    def __init__(self, folder: Path, target: str) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
-        config = folder / "prometheus.yml"
-        config.write_text(CONFIG.format(target=target), encoding="utf-8")
-        self.log = folder / "prometheus.log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    "prometheus",
-                    f"--config.file={config}",
-                    f"--storage.tsdb.path={folder / 'data'}",
-                    f"--web.listen-address={self.url.removeprefix('http://')}",
-                ],
-                stdout=log,
-                stderr=log,
-            )
-
-    def ask(self, path: str, **query: str) -> Any:
-        """The data of an answer of its API."""
-        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - of loopback
-            return json.load(answer)["data"]
-
-    def up(self) -> bool:
-        """Whether it has scraped something."""
-        try:
-            return bool(self.ask("query", query="up == 1")["result"])
-        except OSError:
-            assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
-            return False
-
-    def value(self, query: str) -> float | None:
-        """The value of an expression, None if there is none."""
-        result = self.ask("query", query=query)["result"]
-        assert len(result) <= 1, result
-        return float(result[0]["value"][1]) if result else None
+pytestmark = needs_prometheus
 
 
 @contextmanager
@@ -89,13 +30,12 @@ def scraping(surveyor: Surveyor, folder: Path) -> Iterator[Prometheus]:
     """A Prometheus, and the exporter that it scrapes."""
     reader = Reader(surveyor, SystemClock())
     with HttpServer("127.0.0.1:0", pages(reader, Metrics(reader, "1.2.3", 200))) as server:
-        made = Prometheus(folder, server.address)
+        made = Prometheus(folder, {"reliq-exporter": server.address})
         try:
             eventually(made.up, 20, "it has scraped")
             yield made
         finally:
-            made.process.terminate()
-            made.process.wait(20)
+            made.close()
 
 
 @pytest.fixture

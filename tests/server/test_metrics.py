@@ -62,7 +62,7 @@ def test_it_counts_jobs_by_name_queue_and_outcome(fleet: Fleet, port: int) -> No
     eventually(counted, 10)
     samples = scrape(port)
     of = {
-        (labels["job"], labels["queue"], labels["outcome"]): value
+        (labels["job_name"], labels["queue"], labels["outcome"]): value
         for (name, pairs), value in samples.items()
         if name == "reliq_worker_jobs_total" and (labels := dict(pairs))
     }
@@ -73,9 +73,9 @@ def test_it_counts_jobs_by_name_queue_and_outcome(fleet: Fleet, port: int) -> No
         ("fail", "default", "buried"): 1,
         ("other", "default", "buried"): 1,
     }
-    assert total(samples, "reliq_worker_run_seconds_count", job="quick") == 8
-    assert total(samples, "reliq_worker_wait_seconds_count", job="quick", queue="mail") == 1
-    assert total(samples, "reliq_worker_run_seconds_bucket", job="quick", le="+Inf") == 8
+    assert total(samples, "reliq_worker_run_seconds_count", job_name="quick") == 8
+    assert total(samples, "reliq_worker_wait_seconds_count", job_name="quick", queue="mail") == 1
+    assert total(samples, "reliq_worker_run_seconds_bucket", job_name="quick", le="+Inf") == 8
     assert total(samples, "reliq_worker_settled_jobs_total") <= 11
     assert total(samples, "reliq_worker_slots") == 4
     assert total(samples, "reliq_worker_live") == total(samples, "reliq_worker_ready") == 1

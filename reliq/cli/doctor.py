@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -18,8 +19,9 @@ from reliq.cli.common import store_options
 from reliq.cli.manifest import shutdowns
 from reliq.cli.settings import Settings, gather
 from reliq.clock import SystemClock
-from reliq.doctor import CHECKS, PINGS, ROLES, Finding, Level, Shutdown, Subject, examine
+from reliq.doctor import CHECKS, PINGS, ROLES, Finding, Level, Shutdown, Subject, examine, needs
 from reliq.errors import ConfigError
+from reliq.store.keys import Keyspace
 from reliq.store.opening import Store
 
 FOUND = 1
@@ -38,6 +40,11 @@ COLORS = {Level.OK: "green", Level.NOTE: "cyan", Level.WARNING: "yellow", Level.
     multiple=True,
     type=click.Choice(ROLES),
     help="What the URL's user must be allowed to do (worker); may be repeated.",
+)
+@click.option(
+    "--acl",
+    type=click.Choice(["plain", "selectors"]),
+    help="Only print the least rights for --role, as a line for its ACL file; selectors need Redis 7 or Valkey.",
 )
 @click.option(
     "--pings", type=click.IntRange(1, 100_000), default=PINGS, show_default=True, help="Round trips to measure."
@@ -64,6 +71,7 @@ def doctor(
     as_json: bool,
     checks: tuple[str, ...],
     roles: tuple[str, ...],
+    acl: str | None,
     pings: int,
     manifests: tuple[str, ...],
     grace_period: float | None,
@@ -76,6 +84,9 @@ def doctor(
     Give it the settings of the workers, as they are given to the workers.
     """
     settings = gather(given)
+    if acl:
+        click.echo(_user_line(roles or ("worker",), settings.config().namespace, selectors=acl == "selectors"))
+        return 0
     pods = [one for path in manifests for one in shutdowns(path)]
     if grace_period is not None:
         pods.append(_told(settings, grace_period, prestop_wait))
@@ -130,3 +141,8 @@ def _print_table(store: Store, findings: list[Finding]) -> None:
         for level in sorted(counts, reverse=True)
     ]
     console.print(Text("\n" + ", ".join(said)))
+
+
+def _user_line(roles: Sequence[str], namespace: str, *, selectors: bool) -> str:
+    rules = needs.acl(roles, Keyspace.of(namespace), selectors=selectors)
+    return " ".join(["user", f"reliq-{roles[0]}", "on", ">PASSWORD", "resetchannels", "-@all", *rules])

@@ -6,7 +6,7 @@ tables with the scripts and with what the code sends, and works as users who may
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -68,6 +68,21 @@ ON_KEYS: Mapping[str, Mapping[str, str]] = {
         "stat": "PEXPIRE",
         "pace": "HMGET HSET",
     },
+    "exporter": {
+        "queues": "SMEMBERS",
+        "paused": "SMEMBERS",
+        "queue": "LINDEX LLEN",
+        "quarantine": "LLEN",
+        "private": "LLEN",
+        "schedule": "ZCARD ZCOUNT",
+        "retry": "ZCARD ZCOUNT",
+        "dead": "ZCARD",
+        "heartbeat": "GET",
+        "fleet": "HGETALL HKEYS",
+        "shown": "HMGET",
+        "pace": "HGETALL",
+        "stat": "GET",
+    },
 }
 """By role: kinds of keys, named as the methods of Keyspace, and the commands that are sent or called with them."""
 
@@ -75,14 +90,19 @@ WITHOUT_KEYS: Mapping[str, tuple[str, ...]] = {
     "producer": ("SCRIPT LOAD",),
     "reaper": ("SCRIPT LOAD", "TIME"),
     "worker": ("SCRIPT LOAD", "TIME", "PING"),
+    "exporter": (),
 }
 
 MISSED: Mapping[str, tuple[str, ...]] = {
     "producer": (),
     "reaper": ("INFO", "CLIENT LIST", "CLIENT KILL"),
     "worker": ("INFO", "CLIENT ID", "CLIENT LIST", "CLIENT KILL", "CLIENT UNBLOCK"),
+    "exporter": (),
 }
 """Commands that reliq does without, if it has to."""
+
+AROUND: Mapping[str, tuple[str, ...]] = {"exporter": ("MULTI", "EXEC")}
+"""Commands that a role sends around others. They cannot be asked about: the question itself is put inside of MULTI."""
 
 ROLES = tuple(ON_KEYS)
 
@@ -92,6 +112,7 @@ _REST: Mapping[tuple[str, ...], tuple[str, ...]] = {
         "HEXISTS",
         "HGET",
         "HMGET",
+        "LINDEX",
         "LPOS",
         "LPUSH",
         "RPUSH",
@@ -103,7 +124,7 @@ _REST: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ),
     ("x", "x"): ("HSET",),
     ("1",): ("INCRBY", "PEXPIRE", "SET"),
-    ("0", "0"): ("LRANGE", "LTRIM", "ZRANGEBYSCORE", "ZREMRANGEBYRANK"),
+    ("0", "0"): ("LRANGE", "LTRIM", "ZCOUNT", "ZRANGEBYSCORE", "ZREMRANGEBYRANK"),
     ("0", "x"): ("ZADD",),
     ("-1", "x"): ("LREM",),
     ("RIGHT", "LEFT"): ("LMOVE",),
@@ -130,6 +151,44 @@ def questions(role: str, keys: Keyspace) -> tuple[list[Question], list[Question]
     required = {question.words: question for one in roles for question in _on_keys(one, keys)}
     without = [_without_keys(name) for name in WITHOUT_KEYS[role]]
     return [*required.values(), *without], [_without_keys(name) for name in MISSED[role]]
+
+
+def acl(roles: Sequence[str], keys: Keyspace, *, selectors: bool = False) -> list[str]:
+    """Return the rules of a server's ACL for a user who plays these roles, and does no more.
+
+    Plain rules allow every command on every key of the role. Selectors (Redis 7, Valkey) allow each on its own keys.
+    """
+    asked = [question for role in roles for part in questions(role, keys) for question in part]
+    around = {name for role in roles for name in AROUND.get(role, ())}
+    if not selectors:
+        names = {question.name for question in asked} | around
+        return [*_patterns(asked), *_commands(names)]
+    # A script is called with keys of all kinds, so the rule for the calls has all patterns.
+    names = {question.name for question in asked if not question.keys or question.name == "EVALSHA"} | around
+    rules = [*_patterns(asked), *_commands(names)]
+    by_keys: dict[tuple[Key, ...], set[str]] = {}
+    for question in asked:
+        if question.keys and question.name != "EVALSHA":
+            by_keys.setdefault(tuple(sorted(question.keys)), set()).add(question.name)
+    by_names: dict[frozenset[str], set[Key]] = {}
+    for found, some in by_keys.items():
+        if len(found) == 1:
+            by_names.setdefault(frozenset(some), set()).update(found)
+        else:
+            rules.append(_selector(found, some))
+    return [*rules, *(_selector(sorted(found), some) for some, found in by_names.items())]
+
+
+def _selector(keys: Iterable[Key], names: Iterable[str]) -> str:
+    return f"({' '.join([*(f'~{key}' for key in keys), *_commands(names)])})"
+
+
+def _patterns(asked: Iterable[Question]) -> list[str]:
+    return [f"~{key}" for key in sorted({key for question in asked for key in question.keys})]
+
+
+def _commands(names: Iterable[str]) -> list[str]:
+    return [f"+{name}" for name in sorted(name.lower().replace(" ", "|") for name in names)]
 
 
 def _on_keys(role: str, keys: Keyspace) -> Iterator[Question]:

@@ -14,11 +14,12 @@ SENT_BY = {
     "producer": {"enqueue", "schedule"},
     "reaper": {"overdue", "suspect", "condemn", "reap", "forget"},
     "worker": {path.stem for path in SCRIPTS.glob("*.lua")} - {"enqueue", "schedule"},
+    "exporter": set[str](),
 }
 """The scripts of each role."""
 
-FOR_OPERATORS = {"HGETALL", "MGET", "MULTI", "EXEC"}
-"""Sent by `reliq status`, the exporter and the doctor, for whom there is no role."""
+FOR_OPERATORS = {"MGET"}
+"""Sent by `reliq status` and the doctor, for whom there is no role."""
 
 NOT_COMMANDS = {"ERR", "TSTP"}
 TWO_WORDS = {"CLIENT", "SCRIPT"}
@@ -45,7 +46,7 @@ def sent(tree: ast.Module) -> Iterator[str]:
 def asked(role: str) -> set[str]:
     """The commands that a role is asked about."""
     required, wanted = needs.questions(role, Keyspace())
-    return {question.name for question in [*required, *wanted]}
+    return {question.name for question in [*required, *wanted]} | set(needs.AROUND.get(role, ()))
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -58,7 +59,7 @@ def test_what_is_asked_for_is_what_is_sent() -> None:
     code = {
         command
         for name, tree in modules()
-        if name.startswith(("reliq/store/", "reliq/server/")) and name != "reliq/server/basic.py"
+        if name.startswith(("reliq/store/", "reliq/server/", "reliq/survey.py")) and name != "reliq/server/basic.py"
         for command in sent(tree)
     }
     scripts = {command for path in SCRIPTS.glob("*.lua") for command in called(path.stem)}

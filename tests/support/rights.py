@@ -17,9 +17,7 @@ def commands(role: str) -> list[str]:
 
 def rules(role: str) -> list[str]:
     """The keys and the commands of a role, and no more."""
-    required, _ = needs.questions(role, Keyspace())
-    patterns = sorted({key for question in required for key in question.keys})
-    return [*(f"~{pattern}" for pattern in patterns), *(f"+{name}" for name in commands(role))]
+    return needs.acl([role], Keyspace())
 
 
 def grant(client: redis.Redis, user: str, granted: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
 
@@ -44,6 +44,7 @@ class Rest:
         run.until(lambda: not run.producer.is_alive(), 30, "draining")
         drained = run.until(self._nothing_left, run.scenario.drain_within, "draining")
         drained_at = now() if drained else None
+        self._park_retries()
         run.until(lambda: len(run.cluster.everything()) == len(run.stage.ready()) == 1, 60, "resting")
         self._meter.resting()
         run.cluster.scale(0)
@@ -74,6 +75,12 @@ class Rest:
             idle=meter.idle,
             walk=observer.walk(),
         )
+
+    def _park_retries(self) -> None:
+        """Put off by a day what still waits for another attempt: else it comes due while the last pod is leaving."""
+        client = self._run.observer.client
+        for member, at in cast("list[tuple[bytes, float]]", client.zrange("retry", 0, -1, withscores=True)):
+            client.zadd("retry", {member: at + 86_400}, xx=True)
 
     def _waiting(self, census: Census) -> dict[str, int]:
         """Jobs that have not come to their end, by kind of home; a name that old code did not know may wait."""

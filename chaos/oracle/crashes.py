@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import attrs
 
@@ -11,6 +12,9 @@ from chaos.oracle.facts import Facts, Story
 from chaos.oracle.strikes import GRAIN, SETTLE_WITHIN, Death
 from chaos.records import Run
 from chaos.verdict import Check, Finding
+
+UNSEEN = 0.2
+"""Seconds from the start of other jobs to the death of their process in which one more may have begun."""
 
 
 @attrs.frozen
@@ -34,6 +38,8 @@ def check(facts: Facts) -> Budget:
                 continue
             crashes = sum(may_be_counted(facts, story, run) for run in story.runs)
             judged += bool(crashes or story.dead)
+            if story.dead and crashes < facts.settings.crash_limit:
+                crashes += may_be_unseen(facts, story)
             if story.dead and crashes >= facts.settings.crash_limit:
                 unlucky += 1
             elif story.dead:
@@ -66,6 +72,32 @@ def may_be_counted(facts: Facts, story: Story, run: Run) -> bool:
     life = facts.fleet.life(process)
     stopping = min(life.stopping if life else math.inf, facts.strikes.orphaned(process))
     return facts.strikes.unhindered(process, stopping, death.earliest) <= SETTLE_WITHIN
+
+
+def may_be_unseen(facts: Facts, story: Story) -> bool:
+    """Whether one run of it may have begun in a process that died, and have never come to say so.
+
+    reliq notes a start before the job's first line runs. If another thread has the interpreter then, and kills the
+    process, there is no other trace of it. So it must be a process that was just beginning other jobs.
+    """
+    own = {run.identity for run in story.runs}
+    gaps = list(_gaps(facts, story))
+    for run in facts.runs:
+        for death in facts.strikes.deaths(facts.fleet.process(run)):
+            beginning = death.earliest - UNSEEN <= run.started_at <= death.latest
+            within = any(begin <= death.latest and death.earliest <= end for begin, end in gaps)
+            if beginning and within and run.identity not in own:
+                return True
+    return False
+
+
+def _gaps(facts: Facts, story: Story) -> Iterator[tuple[float, float]]:
+    """When a job that had run waited for its next run: from a death to the next start, or until it was surely seen."""
+    for run in story.runs:
+        then = _next_start(story, run)
+        death = death_of(facts, run, then)
+        if death is not None:
+            yield death.earliest, min(then, death.latest + facts.settings.ttl + facts.settings.confirm)
 
 
 def _unsettled(facts: Facts, run: Run, at: float) -> bool:

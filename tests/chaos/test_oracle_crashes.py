@@ -154,6 +154,15 @@ class TestNeighbours:
     def test_it_is_buried_without_any(self) -> None:
         assert len(self.buried().found("crashes")) == 1
 
+    @pytest.mark.parametrize(("before", "found"), [(0.1, 0), (0.5, 1)])
+    def test_a_process_that_died_while_it_was_beginning_jobs(self, before: float, found: int) -> None:
+        """It may have begun this one as well, and been killed before the job's first line."""
+        book = self.buried(100, 110)
+        book.job(2)
+        book.run(2, 31, 103 - before, identity="box:31:x")
+        book.kill(103, 31)
+        assert len(book.found("crashes")) == found
+
     def test_its_processes_really_died_so_often(self) -> None:
         book = self.buried(100, 110, 120)
         assert not book.found("crashes")

@@ -3,7 +3,11 @@
 import importlib
 import pkgutil
 
+import pytest
+from click.testing import CliRunner
+
 from reliq import doctor
+from reliq.cli import cli
 from reliq.doctor import CHECKS, ROLES
 from reliq.doctor.finding import Kind, Level
 from tests.contract.places import ROOT
@@ -37,3 +41,12 @@ def test_every_level_and_every_role_is_explained() -> None:
 def test_every_finding_is_made_in_some_test() -> None:
     tests = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "doctor").glob("test_*.py"))
     assert [kind.name for kind in kinds() if f'"{kind.name}"' not in tests] == []
+
+
+@pytest.mark.parametrize("form", ["plain", "selectors"])
+@pytest.mark.parametrize("role", ROLES)
+def test_security_has_the_rules_that_are_printed(role: str, form: str) -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    done = CliRunner().invoke(cli, ["doctor", "--acl", form, "--role", role])
+    assert done.exit_code == 0, done.output
+    assert f"\n{done.output}" in text

@@ -52,6 +52,7 @@ _WORDS = {
     "NAME": r"[^{}]{1,128}",
     "PRODUCER": r"\S+",
     "DUTY": r"[a-z-]+",
+    "JID": r"\S+",
     "DATE": r"\d{4}-\d\d-\d\d",
 }
 _ENDLESS = {"lasting", "limits", "until settled", "until success"}

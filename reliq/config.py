@@ -51,10 +51,14 @@ class Config:
     crash_window: float = attrs.field(default=72 * 3600.0, validator=_positive)
     dead_limit: int = attrs.field(default=10_000, validator=[_whole, _positive])
     dead_for: float = attrs.field(default=180 * 86400.0, validator=_positive)
+    timeline_rate: float = 0.0
+    timeline_keep: float = attrs.field(default=7 * 86400.0, validator=_positive)
 
     def __attrs_post_init__(self) -> None:
         check_url(self.url)
         check_namespace(self.namespace)
+        if not 0.0 <= self.timeline_rate <= 1.0:
+            raise ConfigError(f"timeline_rate = {self.timeline_rate}: it is a share of all jobs, from 0 to 1")
         if self.beat < 0.2 or self.ttl < 1.0:
             raise ConfigError(f"beat = {self.beat}, ttl = {self.ttl}: the least are 0.2 s and 1 s")
         if self.ttl < 4 * self.beat:

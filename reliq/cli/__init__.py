@@ -25,6 +25,7 @@ COMMANDS = {
     "enqueue": "reliq.cli.operate",
     "status": "reliq.cli.operate",
     "queues": "reliq.cli.operate",
+    "show": "reliq.cli.show",
     "doctor": "reliq.cli.doctor",
     "demo": "reliq.cli.demo",
     "bench": "reliq.cli.bench",

@@ -41,6 +41,7 @@ ON_KEYS: Mapping[str, Mapping[str, str]] = {
         "work": "EVALSHA DEL HVALS",
         "signals": "EVALSHA DEL",
         "stat": "EVALSHA INCRBY",
+        "timeline": "LTRIM PEXPIRE RPUSH",
     },
     # What comes on top of the reaper's, which every worker is as well.
     "worker": {
@@ -210,7 +211,7 @@ def _rest(name: str) -> tuple[str, ...]:
 
 def _key(kind: str, keys: Keyspace) -> Key:
     match kind:
-        case "queue" | "quarantine" | "sent" | "lease" | "lease_number" | "stat":
+        case "queue" | "quarantine" | "sent" | "timeline" | "lease" | "lease_number" | "stat":
             made = getattr(keys, kind)("*")
         case "private":
             made = keys.private(IDENTITY, "*")

@@ -67,8 +67,7 @@ class Worker:
             log_jobs=role.worker.log_jobs,
         )
         self._intake = Intake(self._threads, role.queues, role.prefetch, self._may_start, self._clock)
-        self._settled_at = 0.0
-        self._hands_back = False
+        self._settled_at, self._hands_back = 0.0, False
         self._endings: list[Ending] = []
         # Interrupted jobs, until all have unwound: then they go back together, in their old order.
         self._parked: list[Ending] = []
@@ -82,9 +81,8 @@ class Worker:
         self._asked = False  # told to stop by a signal of its own
         self._own_heart: Heartbeat | None = None
         self._broken: StoreError | None = None
-        self._failures = 0
-        self._retry_at = 0.0
-        self._telling = Telling(self._threads, self._intake, self._clock, config.beat)
+        self._failures, self._retry_at = 0, 0.0
+        self._telling = Telling(self._threads, self._intake, self._clock, self._store)
         self._begin_identity()
 
     def _begin_identity(self) -> None:
@@ -210,6 +208,7 @@ class Worker:
     def _sort(self, ended: list[tuple[Run, Ending]]) -> None:
         """Put what ended where it belongs: to be settled, aside until all have unwound, or nowhere."""
         self._counts.ended(ended, self.identity)
+        self._telling.ended(ended, self.identity)
         for run, ending in ended:
             outcome = ending.outcome
             if ending.claim.identity != self.identity:
@@ -375,6 +374,7 @@ class Worker:
         if self._endings:
             self._exchange([])
         self._recover()
+        self._telling.tell_timelines(self._processes)
         if self._held() == 0 and not self._processes.leave(self.identity, self._role.queues):
             self._over = True
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Collection
 
+from reliq.clock import SystemClock
+from reliq.errors import Unreachable
+from reliq.job import jid_of
 from reliq.store.connection import disconnect
 from reliq.store.opening import Store
 from reliq.store.processes import Entry, Evidence, Processes, Reaped
+from reliq.store.timeline import Event, Timelines
 
 _log = logging.getLogger("reliq.reaper")
 
@@ -19,6 +24,8 @@ class Recovery:
         self.link = store.link("recovery")
         self.processes = Processes(store, self.link)
         self._config = store.config
+        self._timelines = Timelines(store.config, store.keys)
+        self._clock = SystemClock()
 
     def child_died(self, entry: Entry, counter: str, started: Collection[str], cause: str) -> Reaped:
         """Take a worker process whose death its supervisor has seen out of the fleet, and its jobs back.
@@ -42,6 +49,7 @@ class Recovery:
         )
         reaped = self.processes.reap(entry, started, reason)
         self.processes.unshow(entry.identity)
+        self._tell_timelines(entry, frozenset(started), cause, reaped)
         if reaped.total:
             _log.warning(
                 "recovered %d jobs of %s: %d to their queues, %d to quarantine, %d buried",
@@ -53,3 +61,17 @@ class Recovery:
                 extra={"dead": entry.identity, "jobs": reaped.total},
             )
         return reaped
+
+    def _tell_timelines(self, entry: Entry, started: Collection[str], cause: str, reaped: Reaped) -> None:
+        if not (started and self._timelines.on):
+            return
+        now, identity = self._clock.wall(), entry.identity
+        ways = (("queued", reaped.public), ("quarantined", reaped.quarantined), ("buried", reaped.buried))
+        moved = [(jid, to) for to, payloads in ways for jid in map(jid_of, payloads) if jid in started]
+        events = [
+            (jid, Event(at=now, what="died", identity=identity, text=f"{cause}: {to}"))
+            for jid, to in moved
+            if self._timelines.chosen(jid)
+        ]
+        with contextlib.suppress(Unreachable):  # the jobs are back: that is what must not fail
+            self._timelines.write(self.link, events)

@@ -32,6 +32,7 @@ An optional namespace stands before each. Names and contents are Sidekiq's own w
 | `stat:failed:DATE` | string | 5 years | the same of one UTC day | turn |
 | `stat:trimmed` | string | lasting | dead jobs that fell to the limits of `dead` | turn, reap |
 | `pace` | hash | lasting | queue to `runs:seconds:time` of its latest runs, for estimates | worker processes |
+| `timeline:JID` | list | `timeline_keep` | JSON of what happened to a job, oldest left; for a share of them | worker processes, reapers |
 """
 
 from __future__ import annotations
@@ -185,6 +186,10 @@ class Keyspace:
     def pace(self) -> Key:
         """How long jobs ran lately, by queue."""
         return self._key("pace")
+
+    def timeline(self, jid: str) -> Key:
+        """What happened to a job."""
+        return self._key(f"timeline:{jid}")
 
     def stat(self, name: str, wall: float | None = None) -> Key:
         """A counter; with `wall` (epoch seconds) the one of that UTC day."""

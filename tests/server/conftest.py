@@ -1,7 +1,7 @@
 """What the tests of running workers share."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import pytest
@@ -13,7 +13,7 @@ from tests.support.fleet import Fleet
 class FleetOn(Protocol):
     """Makes fleets; the arguments are those of Fleet."""
 
-    def __call__(self, url: str, *, namespace: str = "") -> Fleet: ...
+    def __call__(self, url: str, *, namespace: str = "", settings: Mapping[str, float] | None = None) -> Fleet: ...
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def fleet_on() -> Iterator[FleetOn]:
     """Fleets without pods, each on the server of the URL it is made with; logs are shown when the test fails."""
     made: list[Fleet] = []
 
-    def make(url: str, *, namespace: str = "") -> Fleet:
-        made.append(Fleet(url, namespace=namespace))
+    def make(url: str, *, namespace: str = "", settings: Mapping[str, float] | None = None) -> Fleet:
+        made.append(Fleet(url, namespace=namespace, settings=settings))
         return made[-1]
 
     yield make

@@ -26,6 +26,7 @@ PLACEHOLDERS = {
     "NAME": r"[^{}\x00-\x1f]{1,128}",
     "PRODUCER": r"\S+",
     "DUTY": r"[a-z-]+",
+    "JID": r"\S+",
     "DATE": r"\d{4}-\d\d-\d\d",
 }
 """The words in capitals in the table. Tests use names of these shapes too."""

@@ -9,9 +9,6 @@ from typing import Any
 
 import attrs
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from reliq.cli.common import store_options
 from reliq.cli.settings import gather
@@ -50,7 +47,7 @@ def show(jid: str, *, as_json: bool, within: float, **given: Any) -> int:
     if as_json:
         click.echo(json.dumps(_as_json(jid, found)))
     else:
-        _print(jid, found, settings)
+        click.echo(_text(jid, found, settings))
     return 0 if found.places or found.events or found.crashes else UNKNOWN
 
 
@@ -60,21 +57,17 @@ def _as_json(jid: str, found: Found) -> dict[str, Any]:
     return {"jid": jid, "places": places, "crashes": found.crashes, "timeline": events, "complete": found.complete}
 
 
-def _print(jid: str, found: Found, settings: Config) -> None:
-    console = Console(highlight=False)
-    console.print(f"job {jid}", markup=False)
+def _text(jid: str, found: Found, settings: Config) -> str:
+    lines = []
     for place in found.places:
-        console.print(f"  {_where(place)}", markup=False)
-        for line in _contents(place.payload):
-            console.print(f"  {line}", markup=False)
-    if found.crashes:
-        console.print(f"  {found.crashes} crashes of processes that ran it; the limit is {settings.crash_limit}")
+        lines += [_where(place), *_contents(place.payload)]
     if not found.places:
-        console.print(f"  {_nowhere(found, settings)}", markup=False)
+        lines.append(_nowhere(found, settings))
+    if found.crashes:
+        lines.append(f"crashes of processes that ran it: {found.crashes}, the limit is {settings.crash_limit}")
     if not found.complete:
-        console.print("  not every queue was looked through: it may be in one of them; give more time (--within)")
-    if found.events:
-        console.print(_table(found))
+        lines.append("not every queue was looked through: it may be in one of them; give more time (--within)")
+    return "\n".join([f"job {jid}", *(f"  {line}" for line in lines), *_rows(found)])
 
 
 def _where(place: Place) -> str:
@@ -126,18 +119,18 @@ def _nowhere(found: Found, settings: Config) -> str:
     return "nothing is known of it: it has ended, or there was never one with this id (timeline_rate is 0)"
 
 
-def _table(found: Found) -> Table:
-    table = Table("when (UTC)", "what", "attempt", "seconds", "process", "why", box=None, padding=(0, 2, 0, 0))
+def _rows(found: Found) -> list[str]:
+    if not found.events:
+        return []
+    rows = [("when (UTC)", "what", "attempt", "seconds", "process", "why")]
     for event in found.events:
-        table.add_row(
-            _moment(event.at),
-            event.what,
-            "" if event.attempt is None else str(event.attempt),
-            "" if event.seconds is None else f"{event.seconds:.3f}",
-            event.identity,
-            Text(event.text),
-        )
-    return table
+        attempt = "" if event.attempt is None else str(event.attempt)
+        seconds = "" if event.seconds is None else f"{event.seconds:.3f}"
+        why = " ".join(event.text.split())
+        rows.append((_moment(event.at), event.what, attempt, seconds, event.identity, why))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    padded = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
+    return ["", *(line.rstrip() for line in padded)]
 
 
 def _moment(at: float | None) -> str:

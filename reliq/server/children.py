@@ -19,6 +19,7 @@ import attrs
 
 from reliq.server import child as child_module
 from reliq.server.board import Board, allocate
+from reliq.server.memory import oom_kills
 from reliq.server.role import Role
 from reliq.store.processes import Entry
 
@@ -48,6 +49,9 @@ class Child:
     counted: bool = False
     pid: int = attrs.field(init=False)
     """The process id, also when it has been buried."""
+
+    ooms: int = attrs.field(factory=oom_kills)
+    """How many processes of the pod had been killed for want of memory when this one was started."""
 
     @pid.default
     def _pid(self) -> int:
@@ -105,7 +109,10 @@ class Child:
         if code is None or code == 255:
             return "died"
         if code < 0:
-            return f"was killed by {signal.Signals(-code).name}"
+            name = signal.Signals(-code).name
+            if -code == signal.SIGKILL and oom_kills() > self.ooms:
+                return "was killed by the kernel (SIGKILL): the memory was used up"
+            return f"was killed by {name}"
         return f"exited with code {code}"
 
 

@@ -74,7 +74,8 @@ class PodMetrics(Witness):
 
     def crashed(self, cause: str) -> None:
         """A process ended without leaving; `cause` as `Child.bury` says it."""
-        self._crashes.labels(cause.rpartition(" ")[2] if "killed by" in cause else cause).inc()
+        known = "out of memory" if "memory" in cause else cause.rpartition(" ")[2] if "killed by" in cause else cause
+        self._crashes.labels(known).inc()
 
     def dying(self, child: Child) -> None:
         """A process has ended, and is about to be no child any more."""

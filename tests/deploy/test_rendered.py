@@ -155,6 +155,18 @@ def test_keda_scales_what_is_there_by_a_number_that_is_there(tmp_path: Path) -> 
     assert int(trigger["metadata"]["targetValue"]) == options["processes"] * options["concurrency"]
 
 
+def test_monitoring_finds_the_ports_of_pods(tmp_path: Path) -> None:
+    found = with_component("monitoring", tmp_path)
+    monitors = [one for one in found if one["kind"] == "PodMonitor"]
+    assert len(monitors) == 2
+    for one in monitors:
+        wanted = one["spec"]["selector"]["matchLabels"]
+        (pod,) = [pod for pod in pods(found).values() if wanted.items() <= pod["metadata"]["labels"].items()]
+        (endpoint,) = one["spec"]["podMetricsEndpoints"]
+        assert [port["name"] for port in pod["spec"]["containers"][0]["ports"]] == [endpoint["port"]]
+        assert endpoint["path"] == "/metrics"
+
+
 def with_component(name: str, folder: Path) -> list[dict[str, Any]]:
     """The production overlay with one more component."""
     kubernetes = folder / "kubernetes"

@@ -97,11 +97,11 @@ def test_failures_with_their_errors(told: Fleet) -> None:
 def test_a_process_that_is_killed(told: Fleet) -> None:
     pod = told.start()
     jid = told.enqueue("gated", "end")
-    told.started(jid)
+    become(told, jid, "started")
     pid = pod.kill_worker()
     told.started(jid, times=2)
     told.open("end")
-    found = become(told, jid, *(["started"] * (len(events(told, jid)) > 3)), "died", "started", "done")
+    found = become(told, jid, "started", "died", "started", "done")
     died = next(event for event in found if event.what == "died")
     assert f":{pid}:" in died.identity
     assert "SIGKILL" in died.text

@@ -126,6 +126,15 @@ def linger(seconds: float, key: Any = None) -> None:
 
 
 @app.job
+def hog(key: Any = None) -> None:
+    """Take memory until there is no more."""
+    kept = []
+    with recorded(key):
+        while True:
+            kept.append(bytearray(b"x") * (1 << 20))
+
+
+@app.job
 async def patient(seconds: float, key: Any = None) -> None:
     """Wait in the event loop, in one piece."""
     with recorded(key):

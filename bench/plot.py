@@ -65,6 +65,8 @@ def _panel(axis: Any, results: Results, row: Row, measure: Measure) -> None:
     logarithmic = max(known, default=1.0) > WIDE * least > 0
     if logarithmic:
         axis.set_xscale("log")
+    else:
+        axis.locator_params(axis="x", nbins=5)  # six-digit numbers would run into each other
     scale = ", logarithmic" if logarithmic else ""
     less = ", less is better" if measure.better == "less" else ""
     axis.set_title(f"{row.title}: {measure.title}{less}{scale}", fontsize=9)

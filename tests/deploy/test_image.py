@@ -162,6 +162,25 @@ def test_signals_reach_the_worker_which_writes_nothing_beside_it(image: Stage, s
     assert digests(image.root) == before
 
 
+def has_engine() -> bool:
+    """Whether images can be built here: the client alone is not enough."""
+    if shutil.which("docker") is None:
+        return False
+    return subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=30).returncode == 0
+
+
+@pytest.mark.slow
+def test_an_engine_builds_it_and_runs_it_without_a_writable_root() -> None:
+    if not has_engine():
+        pytest.skip("no Docker engine runs here: the steps alone are tested")
+    name = "reliq-test:image"
+    build = ["docker", "build", "-q", "-f", str(DEPLOY / "Dockerfile"), "-t", name, str(ROOT)]
+    subprocess.run(build, check=True, timeout=600)
+    words = ["docker", "run", "--rm", "--read-only", "--cap-drop=ALL", name, "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.strip() == f"reliq, version {metadata.version('reliq')}", done.stderr
+
+
 @pytest.mark.slow
 def test_two_builds_give_the_same_files(tmp_path: Path) -> None:
     made = []

@@ -170,6 +170,7 @@ def has_engine() -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_an_engine_builds_it_and_runs_it_without_a_writable_root() -> None:
     if not has_engine():
         pytest.skip("no Docker engine runs here: the steps alone are tested")

@@ -21,6 +21,7 @@ from chaos.eventually import eventually
 from chaos.servers import Server
 from tests.contract.places import ROOT
 
+pytestmark = pytest.mark.timeout(240)  # pip installs, up to three times
 DEPLOY = ROOT / "deploy"
 TOP = re.compile(r"(?<![\w./-])/(src|opt|app|tmp)\b")
 """Folders of the image that the steps name."""

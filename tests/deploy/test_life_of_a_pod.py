@@ -21,6 +21,7 @@ from reliq import Reliq
 from tests.contract.places import ROOT
 from tests.support.ledger import VARIABLE, Event, Ledger, now
 
+pytestmark = pytest.mark.timeout(180)  # the manifests' own patience, several times
 _log = logging.getLogger(__name__)
 WORKER = ROOT / "deploy" / "kubernetes" / "base" / "worker.yaml"
 EVERY = 0.02

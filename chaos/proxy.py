@@ -345,8 +345,7 @@ class Proxy:
 
     def close(self) -> None:
         """End all connections and the thread."""
-        self._call(self._refuse())
-        self._call(self._cut())
+        self._call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
@@ -379,16 +378,12 @@ class Proxy:
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._links.add(task)
-        try:
-            await _Link(self, reader, writer).run()
-        except asyncio.CancelledError:
-            writer.transport.abort()
-        finally:
-            self._links.discard(task)
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Known before its first step: one that is cancelled before that must be closed as well.
+        link = self._loop.create_task(_Link(self, reader, writer).run())
+        self._links.add(link)
+        link.add_done_callback(self._links.discard)
+        link.add_done_callback(lambda _: writer.transport.abort())
 
     async def _accept(self) -> None:
         if self._doors:
@@ -413,6 +408,12 @@ class Proxy:
                 flow.set()
             else:
                 flow.clear()
+
+    async def _end(self) -> None:
+        await self._refuse()
+        for _ in range(10):  # the loop may be in the midst of taking a connection in, which are some steps
+            await self._cut()
+            await asyncio.sleep(0)
 
     async def _cut(self) -> None:
         links = list(self._links)

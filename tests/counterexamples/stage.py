@@ -235,17 +235,24 @@ def limited(client: redis.Redis, socket: Path, *, without: str) -> str:
     return f"unix://limited:word@{socket}"
 
 
+_HOMES = """
+local homes = {}
+local function add(members)
+  for _, member in ipairs(members) do homes[#homes + 1] = member end
+end
+for _, name in ipairs(redis.call('KEYS', 'private:*')) do add(redis.call('LRANGE', name, 0, -1)) end
+for _, name in ipairs(redis.call('SMEMBERS', 'queues')) do
+  add(redis.call('LRANGE', 'queue:' .. name, 0, -1))
+  add(redis.call('LRANGE', 'quarantine:' .. name, 0, -1))
+end
+for _, name in ipairs({'schedule', 'retry', 'dead'}) do add(redis.call('ZRANGE', name, 0, -1)) end
+return homes
+"""
+
+
 def homes(client: redis.Redis) -> Counter[str]:
-    """In how many places each job is, by its id. One transaction over the names that were found before it."""
-    names = list(client.scan_iter(match="private:*", count=1000))
-    names += [b"queue:" + name for name in cast(set[bytes], client.smembers("queues"))]
-    names += [b"quarantine:" + name for name in cast(set[bytes], client.smembers("queues"))]
-    with client.pipeline(transaction=True) as pipe:
-        for name in names:
-            pipe.lrange(name.decode(), 0, -1)
-        for sorted_set in ("schedule", "retry", "dead"):
-            pipe.zrange(sorted_set, 0, -1)
-        return Counter(jid_of(member) for members in pipe.execute() for member in members)
+    """In how many places each job is, by its id. At one moment, the names included: a private list may be a new one."""
+    return Counter(map(jid_of, cast("list[bytes]", client.eval(_HOMES, 0))))
 
 
 def stranded(client: redis.Redis) -> list[bytes]:

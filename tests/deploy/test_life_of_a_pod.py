@@ -4,6 +4,8 @@
 """
 
 import logging
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -159,17 +161,19 @@ class Namespace:
 
 
 @pytest.fixture
-def namespace(server: Server, tmp_path: Path) -> Iterator[Callable[..., Namespace]]:
+def namespace(server: Server) -> Iterator[Callable[..., Namespace]]:
     """Makes the one namespace of a test."""
     made: list[Namespace] = []
+    directory = Path(tempfile.mkdtemp(prefix="reliq-", dir="/tmp"))  # short: unix sockets lie in it
 
     def make(*urls: str, template: Template | None = None) -> Namespace:
-        made.append(Namespace(server, tmp_path, urls or (server.url, server.url), template or deployment()))
+        made.append(Namespace(server, directory, urls or (server.url, server.url), template or deployment()))
         return made[-1]
 
     yield make
     for one in made:
         one.close()
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def test_a_rolling_update_under_load_costs_nothing(namespace: Callable[..., Namespace]) -> None:
@@ -242,6 +246,9 @@ def test_a_node_without_power_costs_its_own_runs_only(namespace: Callable[..., N
         one.ready(2)
         (lost,) = [pod for pod in one.cluster.pods() if isinstance(pod, LocalPod) and pod.replica == "pod-2"]
         one.load(jobs=100)
+        for _ in range(30):  # more than the other pod has threads
+            one.enqueue("slow", 3.0)
+        one.until(lambda: any(event.pid in lost.children() for event in one.ledger.running()), "it has some of them")
         one.cluster.replicas[1].wanted = False
         cable.freeze()
         pids = set(lost.kill_all())

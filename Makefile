@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n auto -q
-# Tests of the house rules and of the harness: another server would tell nothing new.
-NO_SERVER := --ignore=tests/contract --ignore=tests/chaos
+# Tests of the house rules, of the harness and of what is deployed, or with a server of their own: another one would tell
+# nothing new.
+NO_SERVER := --ignore=tests/contract --ignore=tests/chaos --ignore=tests/deploy --ignore=tests/server/test_tls.py
 # Servers that `make compat` tests; each but valkey, which `make test` has covered.
 SERVERS ?= redis-6.2 redis-7.0 redis-8.2
 

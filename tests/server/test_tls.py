@@ -109,8 +109,8 @@ def impatient(address: str) -> Reliq:
     return Reliq(address, config=Config(url=address, resend_for=0.5))
 
 
-# With TLS 1.3 the server looks at the client's certificate after the handshake. If it has closed before the client's first
-# write, the client hears of the end, and not of the reason.
+# With TLS 1.3 the server looks at the client's certificate after the handshake. If it has closed before the client's
+# first write, the client hears of the end, and not of the reason.
 CLOSED = "EOF occurred|Broken pipe|reset by peer|[Cc]onnection closed"
 
 REASONS = {
